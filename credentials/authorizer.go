@@ -1,0 +1,55 @@
+package credentials
+
+import (
+	"encoding/base64"
+	"net/http"
+)
+
+// An Authorizer puts credentials on requests to one resource server. It is safe
+// for concurrent use.
+type Authorizer interface {
+	// Authorize sets req's credentials, replacing any it carries, and returns
+	// the token used. It may wait for a token until req's context ends; its
+	// errors are *Error, or the context's.
+	Authorize(req *http.Request) (Token, error)
+	// Rejected gives back a token the upstream refused. If it is still the
+	// current one it is forgotten, so a hundred such calls cost one renewal.
+	// It reports whether authorizing again may help.
+	Rejected(tok Token) (retry bool)
+}
+
+// AccessToken returns an Authorizer with one fixed token, as globus_sdk's
+// AccessTokenAuthorizer; a refusal of it cannot be helped. The error says what
+// is wrong with the token and does not hold it.
+func AccessToken(token Secret) (Authorizer, error) {
+	tok, err := newBearer(token.Reveal())
+	return static{tok}, err
+}
+
+// Basic returns an Authorizer that sends HTTP Basic credentials (RFC 7617).
+func Basic(username string, password Secret) Authorizer {
+	pair := username + ":" + password.Reveal()
+	return static{newToken(pair, "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))}
+}
+
+// None returns an Authorizer that takes any Authorization off the request and
+// puts none on, for what upstreams serve to everybody.
+func None() Authorizer { return none{} }
+
+type static struct{ token Token }
+
+func (s static) Authorize(req *http.Request) (Token, error) {
+	s.token.put(req)
+	return s.token, nil
+}
+
+func (static) Rejected(Token) bool { return false }
+
+type none struct{}
+
+func (none) Authorize(req *http.Request) (Token, error) {
+	req.Header.Del("Authorization")
+	return Token{}, nil
+}
+
+func (none) Rejected(Token) bool { return false }

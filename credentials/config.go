@@ -1,0 +1,207 @@
+package credentials
+
+import (
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config is the credentials section of config.yaml.
+type Config struct {
+	Clients map[string]ClientConfig `yaml:"clients"`
+	Tokens  map[string]TokenConfig  `yaml:"tokens"`
+	// Margin is how long before its end a token counts as expired, to allow for
+	// clock difference and time on the wire. Default 60s, as the Globus SDK's;
+	// of a short-lived token, half its life is the most that counts.
+	Margin time.Duration `yaml:"margin"`
+}
+
+// ClientConfig is one client: an application registered at a token endpoint.
+type ClientConfig struct {
+	Preset       string            `yaml:"preset"` // fills token_url and auth
+	TokenURL     string            `yaml:"token_url"`
+	ClientID     string            `yaml:"client_id"` // inline or a Reference: not a secret
+	ClientSecret Reference         `yaml:"client_secret"`
+	Auth         string            `yaml:"auth"` // default client_secret_basic
+	Parameters   map[string]string `yaml:"parameters"`
+	// InsecureHTTP allows a token_url of http://, over which the client's secret
+	// and tokens can be read by everybody on the way. Default false.
+	InsecureHTTP bool `yaml:"insecure_http"`
+
+	id     string // resolved
+	secret Secret
+}
+
+// TokenConfig is one credential: by the client credentials grant (Client,
+// ResourceServer, Scopes), or a fixed token, or HTTP Basic.
+type TokenConfig struct {
+	Client         string    `yaml:"client"` // default: the only client there is
+	ResourceServer string    `yaml:"resource_server"`
+	Scopes         []string  `yaml:"scopes"` // a list: Globus scopes have spaces inside brackets
+	Token          Reference `yaml:"token"`
+	Username       string    `yaml:"username"`
+	Password       Reference `yaml:"password"`
+
+	secret Secret // Token or Password, resolved
+}
+
+// NoCredential is the name of the credential that is none: see None.
+const NoCredential = "none"
+
+// DefaultMargin is Config.Margin where the file says nothing.
+const DefaultMargin = 60 * time.Second
+
+// Mistakes collects what is wrong with a configuration. Paths are keys and list
+// indexes from the section down.
+type Mistakes interface {
+	// Add notes what was found and what to write instead.
+	Add(path []any, format string, args ...any)
+	// Unknown notes that there is no such name, and offers the known ones.
+	Unknown(path []any, kind, name string, known []string)
+}
+
+// Resolve reads what c's references name, so that the result of a later NewSet
+// depends on nothing outside c, and notes everything that is wrong with c. What
+// Validate could say without the secrets is said here too.
+func (c *Config) Resolve(m Mistakes) {
+	if c.Margin < 0 {
+		m.Add([]any{"margin"}, "%v is negative; write a duration such as 60s", c.Margin)
+	}
+	for name, client := range c.Clients {
+		client.resolve([]any{"clients", name}, m)
+		c.Clients[name] = client
+	}
+	for name, token := range c.Tokens {
+		path := []any{"tokens", name}
+		if name == NoCredential {
+			m.Add(path, "the name %s stands for no credential; choose another", name)
+		}
+		token.resolve(path, c.Clients, m)
+		c.Tokens[name] = token
+	}
+}
+
+func (c *ClientConfig) resolve(path []any, m Mistakes) {
+	c.checkURL(append(path, "token_url"), m)
+	if c.Auth == "" {
+		c.Auth = "client_secret_basic"
+	}
+	if !slices.Contains(clientAuths, c.Auth) {
+		m.Unknown(append(path, "auth"), "auth", c.Auth, clientAuths)
+	}
+	c.id = c.ClientID
+	if IsReference(c.ClientID) {
+		secret, err := Reference(c.ClientID).Read()
+		if err != nil {
+			m.Add(append(path, "client_id"), "%v", err)
+		}
+		c.id = secret.Reveal()
+	} else if c.ClientID == "" {
+		m.Add(append(path, "client_id"), "missing; write the client's id, or env:NAME")
+	}
+	secret, err := c.ClientSecret.Read()
+	if err != nil {
+		m.Add(append(path, "client_secret"), "%v", err)
+	}
+	c.secret = secret
+	for name := range c.Parameters {
+		switch name {
+		case "grant_type", "scope", "client_id", "client_secret", "client_assertion", "client_assertion_type":
+			m.Add(append(path, "parameters", name), "bearerd sets this one itself; leave it out")
+		}
+	}
+}
+
+func (c *ClientConfig) checkURL(path []any, m Mistakes) {
+	u, err := url.Parse(c.TokenURL)
+	switch {
+	case c.TokenURL == "":
+		m.Add(path, "missing; write the token endpoint's URL, or preset: globus")
+	case err != nil || u.Host == "" || u.Opaque != "":
+		m.Add(path, "not a URL; write one such as https://auth.example.org/oauth2/token")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		m.Add(path, "has user information, a query or a fragment; write scheme, host and path, and the rest under parameters")
+	case u.Scheme == "http" && !c.InsecureHTTP:
+		m.Add(path, "%q would send the client secret in the clear; write https://, or insecure_http: true where nobody can listen", c.TokenURL)
+	case u.Scheme != "https" && u.Scheme != "http":
+		m.Add(path, "%q has scheme %q; write https://", c.TokenURL, u.Scheme)
+	}
+}
+
+func (t *TokenConfig) resolve(path []any, clients map[string]ClientConfig, m Mistakes) {
+	read := func(key string, ref Reference) {
+		secret, err := ref.Read()
+		if err != nil {
+			m.Add(append(path, key), "%v", err)
+		}
+		t.secret = secret
+	}
+	switch granted := t.Client != "" || t.ResourceServer != "" || len(t.Scopes) > 0; {
+	case granted && (t.Token != "" || t.Username != "" || t.Password != ""), t.Token != "" && t.Username+string(t.Password) != "":
+		m.Add(path, "several kinds of credential at once; write scopes for a token by grant, or token alone, or username and password")
+	case t.Token != "":
+		read("token", t.Token)
+		if t.secret.Reveal() != "" {
+			if err := checkTokenSyntax(t.secret.Reveal()); err != nil {
+				m.Add(append(path, "token"), "what %s names cannot be sent: %v", t.Token, err)
+			}
+		}
+	case t.Username != "" || t.Password != "":
+		if t.Username == "" {
+			m.Add(path, "password without username; write both")
+		}
+		read("password", t.Password)
+	default:
+		t.resolveGrant(path, clients, m)
+	}
+}
+
+func (t *TokenConfig) resolveGrant(path []any, clients map[string]ClientConfig, m Mistakes) {
+	if t.Client == "" && len(clients) == 1 {
+		for name := range clients {
+			t.Client = name
+		}
+	}
+	client, known := clients[t.Client]
+	switch {
+	case t.Client == "" && len(clients) == 0:
+		m.Add(path, "no client to ask with; define one under credentials.clients")
+	case t.Client == "":
+		m.Add(path, "there are several clients; write client: and one of %s", strings.Join(names(clients), ", "))
+	case !known:
+		m.Unknown(append(path, "client"), "client", t.Client, names(clients))
+	case client.Auth == "globus_basic" && t.ResourceServer == "":
+		m.Add(path, "resource_server is missing; write the one Globus Auth names in its answer, such as transfer.api.globus.org")
+	case client.Auth == "globus_basic" && len(t.Scopes) == 0:
+		m.Add(append(path, "scopes"), "empty; name at least one scope of %s", t.ResourceServer)
+	}
+	for i, scope := range t.Scopes {
+		if !validScope(scope) {
+			m.Add(append(path, "scopes", i), "%q is not one scope; write each scope as an item of the list (spaces only inside brackets)", scope)
+		}
+	}
+}
+
+// validScope reports whether text is one scope: RFC 6749 §3.3's characters, and
+// spaces only inside the brackets of Globus's dependent scopes.
+func validScope(text string) bool {
+	depth := 0
+	for _, r := range text {
+		switch {
+		case r == '[':
+			depth++
+		case r == ']':
+			depth--
+		case r == ' ' && depth > 0:
+			continue
+		}
+		if r <= ' ' || r > '~' || r == '"' || r == '\\' || depth < 0 {
+			return false
+		}
+	}
+	return text != "" && depth == 0
+}
+
+func names[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

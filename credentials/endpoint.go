@@ -1,0 +1,271 @@
+package credentials
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	grantTimeout    = 10 * time.Second
+	maxAnswerBytes  = 64 << 10
+	maxLifetime     = 7 * 24 * time.Hour
+	unstatedLife    = 5 * time.Minute // expires_in is only RECOMMENDED (RFC 6749 §5.1)
+	maxRetryAfter   = 10 * time.Minute
+	maxErrorCodeLen = 40
+)
+
+// Endpoint is a token endpoint as one client sees it.
+type Endpoint struct {
+	URL        string
+	Auth       ClientAuth
+	Parameters map[string]string // sent beside grant_type and scope, such as audience
+	UserAgent  string
+	Transport  http.RoundTripper // used directly, so that no redirect is followed
+}
+
+// Error is a failed token request. It never holds a body, a token or a secret.
+type Error struct {
+	Endpoint   string        // URL without query
+	Status     int           // HTTP status; 0 if no response came
+	Code       string        // Globus Auth's errors[].code, or RFC 6749 §5.2's error; "" when no such body came
+	Reason     string        // what happened, in words of our own
+	RetryAfter time.Duration // from the header, at most 10 min; 0 if absent
+}
+
+func (e *Error) Error() string {
+	text := "token endpoint " + e.Endpoint + ": " + e.Reason
+	if e.Status != 0 && e.Status != http.StatusOK {
+		text += " (" + strings.TrimSpace(strconv.Itoa(e.Status)+" "+e.Code) + ")"
+	}
+	return text
+}
+
+// Temporary reports whether the same request may succeed later: all but the
+// endpoint's own word that this client or this scope is wrong.
+func (e *Error) Temporary() bool {
+	refused := e.Status == http.StatusUnauthorized || e.Code != ""
+	return e.Status < 400 || e.Status >= 500 || e.Status == http.StatusTooManyRequests || !refused
+}
+
+// Grant makes one client credentials request (RFC 6749 §4.4.2), scopes joined by
+// spaces into one field, and returns every token of the answer: the top-level
+// one first, then Globus Auth's other_tokens. Its error is an *Error, or ctx's.
+// It takes at most 10 s and reads at most 64 KiB.
+func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) {
+	ctx, cancel := context.WithTimeout(ctx, grantTimeout)
+	defer cancel()
+	form := url.Values{"grant_type": {"client_credentials"}}
+	if len(scopes) > 0 {
+		form.Set("scope", strings.Join(scopes, " "))
+	}
+	for name, value := range e.Parameters {
+		form.Set(name, value)
+	}
+	header := http.Header{
+		"Accept":       {"application/json"},
+		"Content-Type": {"application/x-www-form-urlencoded"},
+		"User-Agent":   {e.UserAgent},
+	}
+	if err := e.Auth.Prove(ctx, e.URL, header, form); err != nil {
+		return nil, e.fail(0, "", "proving the client: "+err.Error())
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, e.fail(0, "", "the URL cannot be used")
+	}
+	req.Header = header
+	asked := time.Now()
+	resp, err := e.Transport.RoundTrip(req)
+	if err != nil {
+		return nil, e.fail(0, "", describe(err))
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
+	if err != nil {
+		return nil, e.fail(resp.StatusCode, "", "the answer broke off: "+describe(err))
+	}
+	if len(body) > maxAnswerBytes {
+		return nil, e.fail(resp.StatusCode, "", "the answer is longer than 64 KiB")
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, e.refusal(resp, body)
+	}
+	tokens, err := parseAnswer(resp.Header.Get("Content-Type"), body, asked)
+	if err != nil {
+		return nil, e.fail(resp.StatusCode, "", err.Error())
+	}
+	return tokens, nil
+}
+
+func (e *Endpoint) fail(status int, code, reason string) *Error {
+	where, _, _ := strings.Cut(e.URL, "?")
+	return &Error{Endpoint: where, Status: status, Code: code, Reason: reason}
+}
+
+// refusal makes an error of an answer other than 200: RFC 6749 §5.2's, Globus
+// Auth's errors[], or a page of something in between.
+func (e *Endpoint) refusal(resp *http.Response, body []byte) *Error {
+	var parsed struct {
+		Error  any `json:"error"`
+		Errors []struct {
+			Code any `json:"code"`
+		} `json:"errors"`
+	}
+	code := ""
+	if json.Unmarshal(body, &parsed) == nil {
+		code = errorCode(parsed.Error)
+		if len(parsed.Errors) > 0 && errorCode(parsed.Errors[0].Code) != "" {
+			code = errorCode(parsed.Errors[0].Code)
+		}
+	}
+	reason := "refused the request"
+	switch status := resp.StatusCode; {
+	case status == http.StatusUnauthorized || code == "invalid_client":
+		reason = "refused the client; check client_id and client_secret"
+	case code == "UNKNOWN_SCOPE_ERROR" || code == "invalid_scope":
+		reason = "does not know a scope that was asked for; check the scopes"
+	case status >= 300 && status < 400:
+		reason = "answered with a redirect, which is not followed; check token_url"
+	case status == http.StatusTooManyRequests || status >= 500:
+		reason = "cannot answer now"
+	}
+	err := e.fail(resp.StatusCode, code, reason)
+	err.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	return err
+}
+
+// errorCode returns v if it looks like an error code. Anything else, such as an
+// echoed secret, is dropped: one case of letters and "_" only.
+func errorCode(v any) string {
+	code, _ := v.(string)
+	if code == "" || len(code) > maxErrorCodeLen {
+		return ""
+	}
+	lower := strings.Trim(code, "abcdefghijklmnopqrstuvwxyz_") == ""
+	upper := strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == ""
+	if !lower && !upper {
+		return ""
+	}
+	return code
+}
+
+// parseRetryAfter reads seconds or an HTTP date (RFC 9110 §10.2.3), clamped to
+// 0..10 min; 0 for anything else.
+func parseRetryAfter(value string, now time.Time) time.Duration {
+	var wait time.Duration
+	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(value); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), maxRetryAfter)
+}
+
+// answer is RFC 6749 §5.1's, with Globus Auth's resource_server and other_tokens.
+type answer struct {
+	AccessToken    string          `json:"access_token"`
+	TokenType      string          `json:"token_type"`
+	ExpiresIn      json.RawMessage `json:"expires_in"`
+	Scope          *string         `json:"scope"`
+	ResourceServer string          `json:"resource_server"`
+	OtherTokens    []answer        `json:"other_tokens"`
+}
+
+// parseAnswer returns the tokens of a 200. Its errors quote nothing of the body.
+func parseAnswer(contentType string, body []byte, asked time.Time) ([]Token, error) {
+	if media, _, err := mime.ParseMediaType(contentType); err != nil || media != "application/json" {
+		return nil, errors.New("answered 200 without JSON; a login page or another service may stand in between")
+	}
+	var top answer
+	if err := json.Unmarshal(body, &top); err != nil {
+		return nil, errors.New("answered 200 with JSON that is no token response")
+	}
+	tokens := make([]Token, 0, 1+len(top.OtherTokens))
+	for _, one := range append([]answer{top}, top.OtherTokens...) {
+		tok, err := one.token(asked)
+		if err != nil {
+			return nil, fmt.Errorf("answered with a token that cannot be used: %w", err)
+		}
+		for _, earlier := range tokens {
+			if earlier.ResourceServer == tok.ResourceServer {
+				return nil, errors.New("answered with two tokens for the same resource server")
+			}
+		}
+		tokens = append(tokens, tok)
+	}
+	return tokens, nil
+}
+
+func (a answer) token(asked time.Time) (Token, error) {
+	if !strings.EqualFold(a.TokenType, "bearer") {
+		return Token{}, errors.New("token_type is not bearer")
+	}
+	life, err := lifetime(a.ExpiresIn)
+	if err != nil {
+		return Token{}, err
+	}
+	tok, err := newBearer(a.AccessToken)
+	if err != nil {
+		return Token{}, err
+	}
+	tok.ResourceServer = a.ResourceServer
+	tok.lifetime = life
+	tok.ExpiresAt = asked.Add(life)
+	if a.Scope != nil {
+		tok.Scopes = strings.Fields(*a.Scope)
+	}
+	return tok, nil
+}
+
+// lifetime reads expires_in: seconds as a number or as a string of one. A
+// missing one is taken for 5 min, and none counts for more than 7 days.
+func lifetime(raw json.RawMessage) (time.Duration, error) {
+	text := strings.Trim(string(raw), `"`)
+	if text == "" || text == "null" {
+		return unstatedLife, nil
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(seconds) {
+		return 0, errors.New("expires_in is not a number of seconds")
+	}
+	if seconds < 1 {
+		return 0, errors.New("expires_in is less than a second")
+	}
+	return time.Duration(math.Min(math.Floor(seconds), maxLifetime.Seconds())) * time.Second, nil
+}
+
+// describe says in fixed words why no answer came. Transport errors are not
+// passed on: they quote what a broken or hostile endpoint sent.
+func describe(err error) string {
+	var (
+		dns     *net.DNSError
+		op      *net.OpError
+		badCert *tls.CertificateVerificationError
+		timeout interface{ Timeout() bool }
+	)
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "no answer in time"
+	case errors.As(err, &dns):
+		return "host " + dns.Name + " was not found"
+	case errors.As(err, &badCert):
+		return "its TLS certificate is not trusted"
+	case errors.As(err, &op) && op.Op == "dial":
+		return "cannot be reached; check the network and token_url"
+	case errors.Is(err, context.Canceled):
+		return "the request was given up"
+	}
+	return "the connection broke before an answer came"
+}

@@ -1,0 +1,100 @@
+package credentials
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// maxTokenBytes bounds an access token; longer ones do not fit upstreams' header limits.
+const maxTokenBytes = 8 << 10
+
+// Token is an access token or, for Basic, the credentials that stand in for one.
+// It prints as its fingerprint. The zero Token is no token.
+type Token struct {
+	value          Secret
+	header         []string // the Authorization value, made once
+	fingerprint    string
+	ResourceServer string   // as the token endpoint names it; "" where it does not
+	Scopes         []string // granted; nil where the endpoint did not say
+	// ExpiresAt is computed from before the request was sent, so never late. It
+	// keeps Go's monotonic reading. Zero: the token does not expire.
+	ExpiresAt time.Time
+	lifetime  time.Duration
+}
+
+// newBearer makes a token after checking its syntax (RFC 6750 §2.1 b64token).
+func newBearer(value string) (Token, error) {
+	if err := checkTokenSyntax(value); err != nil {
+		return Token{}, err
+	}
+	return newToken(value, "Bearer "+value), nil
+}
+
+func newToken(value, header string) Token {
+	sum := sha256.Sum256([]byte(value))
+	return Token{
+		value:       NewSecret(value),
+		header:      []string{header},
+		fingerprint: "sha256:" + hex.EncodeToString(sum[:4]),
+	}
+}
+
+func checkTokenSyntax(value string) error {
+	if value == "" {
+		return errors.New("token is empty")
+	}
+	if len(value) > maxTokenBytes {
+		return errors.New("token is longer than 8 KiB")
+	}
+	body := value
+	for len(body) > 1 && body[len(body)-1] == '=' {
+		body = body[:len(body)-1]
+	}
+	for i := range len(body) {
+		switch c := body[i]; {
+		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		case c == '-', c == '.', c == '_', c == '~', c == '+', c == '/':
+		default:
+			return errors.New("token has characters that RFC 6750 does not allow")
+		}
+	}
+	return nil
+}
+
+// Reveal returns the token itself: the power of the service account. Only
+// `bearerd token --reveal` shows it to anybody.
+func (t Token) Reveal() string { return t.value.Reveal() }
+
+// Fingerprint is "sha256:" and the first 8 hex digits of the token's SHA-256; ""
+// for the zero Token.
+func (t Token) Fingerprint() string { return t.fingerprint }
+
+// Same reports whether both are the same token value.
+func (t Token) Same(other Token) bool { return t.value.Equal(other.value) }
+
+// Format prints the fingerprint for every verb.
+func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.fingerprint) }
+
+// MarshalText returns the fingerprint; JSON, YAML and log encoders use it.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.fingerprint), nil }
+
+// usable reports whether the token is good at now with margin to spare. A margin
+// of more than half the token's life would ask for a new token at each request,
+// so half its life is the most that counts.
+func (t Token) usable(now time.Time, margin time.Duration) bool {
+	if t.ExpiresAt.IsZero() {
+		return true
+	}
+	until := t.ExpiresAt.Add(-min(margin, t.lifetime/2))
+	// Both clocks, and the earlier is believed: the monotonic one stands still
+	// while a machine is suspended, the wall clock can be set back.
+	return now.Before(until) && now.Round(0).Before(until.Round(0))
+}
+
+// put makes the token req's only Authorization.
+func (t Token) put(req *http.Request) { req.Header["Authorization"] = t.header }
