@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// maxPeek is how much of a 400's body is read to see whether it is about the token.
+const maxPeek = 8 << 10
+
+// authorize is the RoundTripper that puts the decision's credential on a request,
+// after checking that the request goes where the credential may go. A refused
+// token is handed back, and the request sent once more if its body can be.
+type authorize struct{ next http.RoundTripper }
+
+func (a authorize) RoundTrip(req *http.Request) (*http.Response, error) {
+	x := exchangeOf(req)
+	if x.bound.authorizer == nil || originOf(req.URL) != x.bound.origin || (req.Host != "" && req.Host != req.URL.Host) {
+		closeBody(req)
+		return nil, &Error{Code: "internal", Detail: "a request was about to leave with a credential for another host and was stopped; this is a bug"}
+	}
+	resp, refused, err := a.attempt(req, x)
+	if !refused || err != nil {
+		return resp, err
+	}
+	again, ok := replay(req)
+	discard(resp)
+	if !ok {
+		return nil, &Error{Code: "token_refused_not_replayed", RetryAfter: retryNow,
+			Detail: "the upstream refused the token after the body, too long to keep, was on its way; send the request again"}
+	}
+	resp, _, err = a.attempt(again, x)
+	return resp, err
+}
+
+// attempt sends req once with the current token. Refused means that the upstream
+// refused it and that another attempt may help.
+func (a authorize) attempt(req *http.Request, x *Exchange) (resp *http.Response, refused bool, err error) {
+	out := req.Clone(req.Context())
+	start := time.Now()
+	tok, err := x.bound.authorizer.Authorize(out)
+	x.TokenWait += time.Since(start)
+	if err != nil {
+		closeBody(req)
+		return nil, false, err
+	}
+	x.Fingerprint = tok.Fingerprint()
+	resp, err = a.next.RoundTrip(out)
+	if err != nil || !isRefusal(resp) {
+		return resp, false, err
+	}
+	return resp, x.bound.authorizer.Rejected(tok), nil
+}
+
+// replay returns the request to send again, or false if its body is gone.
+func replay(req *http.Request) (*http.Request, bool) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req, true
+	}
+	if req.GetBody == nil {
+		return nil, false
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, false
+	}
+	again := req.Clone(req.Context())
+	again.Body = body
+	return again, true
+}
+
+// isRefusal reports whether the upstream refused the token: 401, or Transfer's
+// 400 ClientError.AuthenticationFailed, told by its header or its body. The body
+// can be read afterwards as if it had not been.
+func isRefusal(resp *http.Response) bool {
+	const code = "ClientError.AuthenticationFailed"
+	if resp.StatusCode == http.StatusUnauthorized {
+		return true
+	}
+	if resp.StatusCode != http.StatusBadRequest {
+		return false
+	}
+	if told := resp.Header.Get("X-Transfer-Api-Error"); told != "" {
+		return told == code
+	}
+	if !strings.Contains(resp.Header.Get("Content-Type"), "json") {
+		return false
+	}
+	head, err := io.ReadAll(io.LimitReader(resp.Body, maxPeek))
+	rest := io.Reader(resp.Body)
+	if err != nil {
+		rest = brokenReader{err}
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), rest), resp.Body}
+	var answer struct {
+		Code string `json:"code"`
+	}
+	return json.Unmarshal(head, &answer) == nil && answer.Code == code
+}
+
+// brokenReader is a body that broke off while it was looked at.
+type brokenReader struct{ err error }
+
+func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }
+
+// discard lets go of a response, keeping its connection if little is left of it.
+func discard(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+	_ = resp.Body.Close()
+}

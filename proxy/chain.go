@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+)
+
+// ServeHTTP takes a request that came in on l down the line.
+func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	t := l.proxy.table.Load()
+	x, r := begin(r)
+	answer := &response{ResponseWriter: w, x: x, draining: &l.proxy.draining}
+	defer l.proxy.finish(answer, r, t)
+	r, err := t.admit(l, answer, r, x)
+	if err != nil {
+		writeError(answer, r, err)
+		return
+	}
+	x.line.ServeHTTP(answer, r)
+}
+
+// admit takes the steps before the upstream hears of a request.
+func (t *table) admit(l *Listener, w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, error) {
+	if err := t.guard(l, r, x); err != nil {
+		return r, err
+	}
+	if err := t.identify(r, x); err != nil {
+		return r, err
+	}
+	if err := t.route(l, r, x); err != nil {
+		return r, err
+	}
+	r, err := spool(w, r, x)
+	if err != nil {
+		return r, err
+	}
+	return r, t.decide(x)
+}
+
+// finish tells the Observers, whatever happened, and answers for a panic.
+func (p *Proxy) finish(w *response, r *http.Request, t *table) {
+	x, panicked := w.x, recover()
+	if panicked != nil && panicked != http.ErrAbortHandler {
+		// The value may be a request with its credentials: it goes nowhere.
+		bug := &Error{Code: "internal", Detail: "bearerd failed on this request; this is a bug"}
+		x.Code, x.Err = bug.Code, bug
+		if !w.wrote {
+			writeError(w, r, bug)
+			panicked = nil
+		}
+	}
+	if panicked != nil && x.Err == nil {
+		x.Err = errBrokeOff
+	}
+	if x.Status == 0 {
+		x.Status = statusCallerLeft
+	}
+	x.Total = time.Since(x.Start)
+	if t.deps.Observe != nil {
+		t.deps.Observe(x)
+	}
+	if panicked != nil {
+		panic(http.ErrAbortHandler) // the caller must not take what it has for the whole answer
+	}
+}

@@ -1,0 +1,229 @@
+package proxy
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bearerd/credentials"
+	"bearerd/policy"
+)
+
+// Config is the proxy section of config.yaml.
+type Config struct {
+	Listeners []ListenerConfig          `yaml:"listeners"` // default: one, localhost:8080
+	ProxyURL  string                    `yaml:"proxy_url"` // a URL, a credentials.Reference to one, or env; default: straight
+	Upstreams map[string]UpstreamConfig `yaml:"upstreams"`
+	Drain     DrainConfig               `yaml:"drain"`
+
+	egress credentials.Secret // ProxyURL resolved: it may hold a password
+}
+
+// ListenerConfig is one address to accept requests on.
+type ListenerConfig struct {
+	// Address is host:port. localhost is 127.0.0.1 and [::1]; without a host it
+	// is every address of the machine. Port 0 takes a free one.
+	Address  string   `yaml:"address"`
+	Hosts    []string `yaml:"hosts"`    // Host names accepted beside the listener's own
+	Upstream string   `yaml:"upstream"` // the whole listener is this upstream, without prefix
+}
+
+// UpstreamConfig is one service to forward to.
+type UpstreamConfig struct {
+	Preset     string `yaml:"preset"`     // fills url, path and a credential
+	Collection string `yaml:"collection"` // preset collection: its UUID
+	Endpoint   string `yaml:"endpoint"`   // preset gcs: the endpoint's UUID
+	URL        string `yaml:"url"`
+	Credential string `yaml:"credential"` // default: the upstream's own name
+	Prefix     string `yaml:"prefix"`     // default: /NAME
+	Host       string `yaml:"host"`       // also reached by this Host name, without prefix
+	Path       string `yaml:"path"`       // strict (default) or files
+	// InsecureHTTP allows a url of http://, over which tokens can be read by
+	// everybody on the way. Default false.
+	InsecureHTTP bool `yaml:"insecure_http"`
+}
+
+// DrainConfig is how bearerd stops.
+type DrainConfig struct {
+	Delay   time.Duration `yaml:"delay"`   // answers close their connections for so long before no more are accepted; default 500ms
+	Timeout time.Duration `yaml:"timeout"` // for requests under way to finish after that; default 20s
+}
+
+// Default returns the section as it is where the file says nothing.
+func Default() Config {
+	return Config{Drain: DrainConfig{Delay: 500 * time.Millisecond, Timeout: 20 * time.Second}}
+}
+
+// Mistakes collects what is wrong with a configuration. Paths are keys and list
+// indexes from the section down.
+type Mistakes interface {
+	// Add notes what was found and what to write instead.
+	Add(path []any, format string, args ...any)
+	// Unknown notes that there is no such name, and offers the known ones.
+	Unknown(path []any, kind, name string, known []string)
+}
+
+// Resolve fills in defaults, reads what ProxyURL names, and notes everything
+// that is wrong with c.
+func (c *Config) Resolve(m Mistakes) {
+	if len(c.Listeners) == 0 {
+		c.Listeners = []ListenerConfig{{Address: "localhost:8080"}}
+	}
+	for i, l := range c.Listeners {
+		path := []any{"listeners", i}
+		l.check(path, c.Upstreams, m)
+		if slices.ContainsFunc(c.Listeners[:i], func(other ListenerConfig) bool { return other.Address == l.Address }) {
+			m.Add(append(path, "address"), "%q is there already; write each address once", l.Address)
+		}
+	}
+	if c.Drain.Delay < 0 || c.Drain.Timeout < 0 {
+		m.Add([]any{"drain"}, "a negative duration; write one such as 20s")
+	}
+	if len(c.Upstreams) == 0 {
+		m.Add([]any{"upstreams"}, "missing or empty; write at least one, such as transfer: {preset: transfer}")
+	}
+	prefixes, hosts := map[string]string{}, map[string]string{}
+	for _, name := range names(c.Upstreams) {
+		u, path := c.Upstreams[name], []any{"upstreams", name}
+		u.resolve(name, path, m)
+		c.Upstreams[name] = u
+		taken(prefixes, u.Prefix, name, append(path, "prefix"), m)
+		taken(hosts, u.Host, name, append(path, "host"), m)
+	}
+	c.resolveEgress(m)
+}
+
+// taken notes a value that an earlier upstream has.
+func taken(seen map[string]string, value, name string, path []any, m Mistakes) {
+	if other := seen[value]; other != "" && value != "" {
+		m.Add(path, "%q is upstream %s's already; choose another", value, other)
+	}
+	seen[value] = name
+}
+
+func (l ListenerConfig) check(path []any, upstreams map[string]UpstreamConfig, m Mistakes) {
+	host, port, err := net.SplitHostPort(l.Address)
+	if err == nil && host != "" && host != "localhost" {
+		_, err = netip.ParseAddr(host)
+	}
+	if number, errPort := strconv.Atoi(port); err != nil || errPort != nil || number < 0 || number > 65535 {
+		m.Add(append(path, "address"), "%q is no address to listen on; write localhost:8080, :8080 or an IP address and port", l.Address)
+	}
+	if _, known := upstreams[l.Upstream]; l.Upstream != "" && !known {
+		m.Unknown(append(path, "upstream"), "upstream", l.Upstream, names(upstreams))
+	}
+	for i, name := range l.Hosts {
+		checkHost(append(path, "hosts", i), name, m)
+	}
+}
+
+// ownNames are the Host names that the address itself stands for. The address a
+// connection came in on is accepted too; see guardHost.
+func (l ListenerConfig) ownNames() []string {
+	host, _, _ := net.SplitHostPort(l.Address)
+	if host == "localhost" {
+		return []string{"localhost", "127.0.0.1", "::1"}
+	}
+	return []string{strings.ToLower(host)}
+}
+
+func (u *UpstreamConfig) resolve(name string, path []any, m Mistakes) {
+	if !policy.ValidName(name) {
+		m.Add(path, "%q cannot be a name; write lower-case letters, digits, ., _ and -, at most 64", name)
+	}
+	u.checkURL(append(path, "url"), m)
+	if u.Credential == "" {
+		u.Credential = name
+	}
+	if u.Prefix == "" {
+		u.Prefix = "/" + name
+	}
+	if !strings.HasPrefix(u.Prefix, "/") || strings.HasSuffix(u.Prefix, "/") || checkPath(u.Prefix) != "" || strings.Contains(u.Prefix, "%") {
+		m.Add(append(path, "prefix"), "%q is no prefix; write one such as /%s, without a / at the end (for none, give the upstream a listener or a host of its own)", u.Prefix, name)
+	}
+	if u.Host != "" {
+		checkHost(append(path, "host"), u.Host, m)
+		u.Host = strings.ToLower(u.Host)
+	}
+	if u.Path == "" {
+		u.Path = "strict"
+	}
+	if u.Path != "strict" && u.Path != "files" {
+		m.Unknown(append(path, "path"), "path", u.Path, []string{"strict", "files"})
+	}
+}
+
+func (u *UpstreamConfig) checkURL(path []any, m Mistakes) {
+	parsed, err := url.Parse(u.URL)
+	switch {
+	case u.URL == "":
+		m.Add(path, "missing; write the service's URL, or preset: and one of the presets")
+	case err == nil && parsed.Scheme != "http" && parsed.Scheme != "https" && !strings.Contains(u.URL, "://"):
+		m.Add(path, "%q has no scheme; write https://%s", u.URL, u.URL)
+	case err != nil || parsed.Host == "" || parsed.Opaque != "" || (parsed.Scheme != "http" && parsed.Scheme != "https"):
+		m.Add(path, "%q is no URL of a service; write one such as https://api.example.org/v1/", u.URL)
+	case parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery:
+		m.Add(path, "has user information, a query or a fragment; write scheme, host and path alone")
+	case parsed.Path != "" && (checkPath(parsed.EscapedPath()) != "" || checkStrict(parsed.EscapedPath()) != ""):
+		m.Add(path, "%q has a path that cannot be forwarded below; write it without dot segments, // and encoded separators", u.URL)
+	case parsed.Scheme == "http" && !u.InsecureHTTP:
+		m.Add(path, "%q would send tokens in the clear; write https://, or insecure_http: true where nobody can listen", u.URL)
+	}
+}
+
+// checkHost notes what is no host name or address. A port is left out: any is accepted.
+func checkHost(path []any, name string, m Mistakes) {
+	if strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789.-_:") != "" || name == "" || name != strings.TrimRight(name, ".") {
+		m.Add(path, "%q is no host name; write the name alone, such as bearerd.example.org", name)
+	} else if _, err := netip.ParseAddr(name); err != nil && strings.Contains(name, ":") {
+		m.Add(path, "%q has a port; write the name alone, any port is accepted", name)
+	}
+}
+
+// Bind says which upstream each credential is for, and notes a credential that
+// would go to two places: a token goes only to its own scheme, host and port.
+// Chosen are the credentials that rules choose, by rule index.
+func (c Config) Bind(rules []policy.RuleConfig, m Mistakes) map[string]string {
+	bindings := map[string]string{}
+	bind := func(credential, upstream string, path []any) {
+		other, bound := bindings[credential]
+		if bound && credential != credentials.NoCredential && c.origin(other) != c.origin(upstream) {
+			m.Add(path, "credential %s is for %s; a token goes to one scheme, host and port only, so define another under credentials.tokens", credential, c.origin(other))
+			return
+		}
+		if !bound {
+			bindings[credential] = upstream
+		}
+	}
+	for _, name := range names(c.Upstreams) {
+		bind(c.Upstreams[name].Credential, name, []any{"proxy", "upstreams", name, "credential"})
+	}
+	for i, rule := range rules {
+		for _, upstream := range rule.Upstreams {
+			if _, known := c.Upstreams[upstream]; known && rule.Credential != "" {
+				bind(rule.Credential, upstream, []any{"policy", "rules", i, "credential"})
+			}
+		}
+	}
+	return bindings
+}
+
+func (c Config) origin(upstream string) string {
+	u, err := url.Parse(c.Upstreams[upstream].URL)
+	if err != nil {
+		return ""
+	}
+	return originOf(u)
+}
+
+func lower(list []string) []string {
+	out := make([]string, len(list))
+	for i, text := range list {
+		out[i] = strings.ToLower(text)
+	}
+	return out
+}

@@ -1,0 +1,38 @@
+package proxy
+
+import (
+	"fmt"
+
+	"bearerd/policy"
+)
+
+// decide asks policy whether the caller may, and takes the credential the
+// decision names. It fills Decision, Rule and Credential.
+func (t *table) decide(x *Exchange) error {
+	asked := policy.Request{Caller: x.Caller, Upstream: x.Upstream, Method: x.Method, Path: x.Path}
+	decision := t.deps.Policy.Decide(asked)
+	if !decision.Allowed {
+		x.Decision = "deny"
+		return t.denied(asked, decision)
+	}
+	x.Decision, x.Rule = "allow", decision.Rule
+	name := decision.Credential
+	if name == "" {
+		name = x.line.credential
+	}
+	bound, ok := t.bounds[name]
+	if !ok {
+		return &Error{Code: "internal", Rule: decision.Rule, Detail: "the rule names a credential that does not exist; this is a bug"}
+	}
+	x.bound, x.Credential = bound, name
+	return nil
+}
+
+func (t *table) denied(asked policy.Request, decision policy.Decision) error {
+	what := fmt.Sprintf("caller %s may not %s %s of upstream %s", asked.Caller, asked.Method, asked.Path, asked.Upstream)
+	if decision.Never {
+		return &Error{Code: "denied", Detail: what + ": this path hands out or takes away credentials and is never forwarded, whatever the rules say"}
+	}
+	return &Error{Code: "denied", Key: "policy.rules",
+		Detail: what + ": no rule allows it; to allow it, add under policy.rules: " + t.deps.Policy.Suggest(asked)}
+}

@@ -1,0 +1,216 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+
+	"bearerd/credentials"
+)
+
+const (
+	errorHeader      = "Bearerd-Error"
+	statusCallerLeft = 499 // in logs only: nobody is there to be answered
+
+	// retryNow asks for Retry-After: 0; RetryAfter 0 asks for none.
+	retryNow = time.Nanosecond
+	// tokenWait is the Retry-After where the token endpoint asks for none.
+	tokenWait = 5 * time.Second
+)
+
+// Error is an answer of bearerd's own. Its texts are bearerd's words and names
+// from the configuration, never what an upstream or a token endpoint sent.
+type Error struct {
+	Code       string        // one of statuses
+	Detail     string        // what was found and what to do
+	Rule       string        // that decided
+	Key        string        // of the configuration, that changes it
+	RetryAfter time.Duration // 0: none
+	Err        error         // why, for the log
+
+	header http.Header // more to send
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return e.Detail + ": " + e.Err.Error()
+	}
+	return e.Detail
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// statuses are the codes and their HTTP statuses. A caller that tests the code
+// can tell a fault of bearerd's own from the upstream's answers, which never
+// carry the header. There is no 401 here but for callers that are unknown.
+var statuses = map[string]int{
+	"request_ambiguous":          http.StatusBadRequest,
+	"request_too_long":           http.StatusRequestURITooLong,
+	"method_refused":             http.StatusMethodNotAllowed,
+	"host_refused":               http.StatusMisdirectedRequest,
+	"browser_refused":            http.StatusForbidden,
+	"caller_unknown":             http.StatusForbidden, // 401 once callers can present something
+	"no_upstream":                http.StatusNotFound,
+	"denied":                     http.StatusForbidden,
+	"body_unreadable":            http.StatusBadRequest,
+	"token_unavailable":          http.StatusServiceUnavailable,
+	"token_rejected":             http.StatusFailedDependency, // the Globus SDK does not retry it
+	"token_refused_not_replayed": http.StatusServiceUnavailable,
+	"breaker_open":               http.StatusServiceUnavailable,
+	"upstream_unreachable":       http.StatusBadGateway,
+	"upstream_invalid":           http.StatusBadGateway,
+	"outcome_unknown":            http.StatusBadGateway,
+	"upstream_timeout":           http.StatusGatewayTimeout,
+	"internal":                   http.StatusInternalServerError,
+}
+
+// writeError answers for bearerd: as application/problem+json (RFC 9457) to who
+// accepts JSON, as one line to others. If an answer has begun it breaks off. To
+// a caller that left it says nothing.
+func writeError(w http.ResponseWriter, r *http.Request, cause error) {
+	x := exchangeOf(r)
+	e := asError(r, x, cause)
+	if e == nil {
+		x.Status, x.Err = statusCallerLeft, errCallerLeft
+		panic(http.ErrAbortHandler)
+	}
+	x.Code, x.Err = e.Code, e
+	if answer, ok := w.(*response); ok && answer.wrote {
+		panic(http.ErrAbortHandler)
+	}
+	status, known := statuses[e.Code]
+	if !known {
+		status = http.StatusInternalServerError
+	}
+	h := w.Header()
+	maps.Copy(h, e.header)
+	h.Set(errorHeader, e.Code)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Request-ID", x.ID)
+	h.Set("X-Content-Type-Options", "nosniff")
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(e.retrySeconds()))
+	}
+	body, contentType := e.line(x), "text/plain; charset=utf-8"
+	if strings.Contains(r.Header.Get("Accept"), "json") {
+		body, contentType = e.problem(status, x), "application/problem+json"
+	}
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+func (e *Error) retrySeconds() int {
+	if e.RetryAfter == retryNow {
+		return 0
+	}
+	return int(math.Ceil(e.RetryAfter.Seconds()))
+}
+
+func (e *Error) line(x *Exchange) []byte {
+	return fmt.Appendf(nil, "bearerd: %s: %s (request %s)\n", e.Code, e.Detail, x.ID)
+}
+
+func (e *Error) problem(status int, x *Exchange) []byte {
+	problem := struct {
+		Type       string `json:"type"`
+		Title      string `json:"title"`
+		Status     int    `json:"status"`
+		Detail     string `json:"detail"`
+		Instance   string `json:"instance"`
+		Code       string `json:"code"`
+		Message    string `json:"message"` // = detail: the Globus SDK and CLI print it
+		RequestID  string `json:"request_id"`
+		Rule       string `json:"rule,omitempty"`
+		Key        string `json:"key,omitempty"`
+		RetryAfter *int   `json:"retry_after,omitempty"`
+	}{
+		Type: "urn:bearerd:error:" + e.Code, Title: strings.ReplaceAll(e.Code, "_", " "), Status: status,
+		Detail: e.Detail, Instance: "urn:bearerd:request:" + x.ID,
+		Code: e.Code, Message: e.Detail, RequestID: x.ID, Rule: e.Rule, Key: e.Key,
+	}
+	if e.RetryAfter > 0 {
+		seconds := e.retrySeconds()
+		problem.RetryAfter = &seconds
+	}
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(problem); err != nil {
+		return e.line(x)
+	}
+	return []byte(b.String())
+}
+
+// errBrokeOff is for the log: the upstream's answer ended before its end, or the
+// caller stopped reading.
+var errBrokeOff = errors.New("the answer broke off")
+
+// asError finds the code for whatever went wrong between here and the upstream;
+// nil if it is that the caller left.
+func asError(r *http.Request, x *Exchange, cause error) *Error {
+	var (
+		own     *Error
+		resting *credentials.RestingError
+		token   *credentials.Error
+	)
+	switch {
+	case errors.As(cause, &own):
+		return own
+	case errors.Is(r.Context().Err(), context.Canceled):
+		return nil
+	case errors.As(cause, &token):
+		e := &Error{Code: "token_unavailable", Detail: "no token for credential " + x.Credential + ": " + token.Error(), RetryAfter: max(token.RetryAfter, tokenWait)}
+		if errors.As(cause, &resting) {
+			e.RetryAfter = resting.Wait
+		}
+		if !token.Temporary() {
+			e.Code, e.RetryAfter, e.Key = "token_rejected", 0, "credentials"
+		}
+		return e
+	}
+	return wireError(x, cause)
+}
+
+// wireError is for what the transport says. Its errors can quote the upstream's
+// bytes, so only their kind is kept.
+func wireError(x *Exchange, cause error) *Error {
+	var (
+		timeout  interface{ Timeout() bool }
+		dns      *net.DNSError
+		op       *net.OpError
+		badCert  *tls.CertificateVerificationError
+		protocol textproto.ProtocolError
+		name     = "upstream " + x.Upstream
+	)
+	dialing := errors.As(cause, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
+	switch {
+	case errors.As(cause, &dns):
+		return &Error{Code: "upstream_unreachable", Detail: name + ": its host name was not found; check the network and the url", Err: errors.New("DNS look-up")}
+	case dialing:
+		return &Error{Code: "upstream_unreachable", Detail: name + " cannot be reached; check the network, the url and proxy_url", Err: errors.New("connecting")}
+	case errors.As(cause, &badCert):
+		return &Error{Code: "upstream_unreachable", Detail: name + ": its TLS certificate is not trusted", Err: errors.New("TLS handshake")}
+	case errors.As(cause, &timeout) && timeout.Timeout():
+		return &Error{Code: "upstream_timeout", Detail: name + " did not answer in time", Err: errors.New("waiting for the response")}
+	case errors.As(cause, &protocol), strings.Contains(cause.Error(), "malformed"):
+		return &Error{Code: "upstream_invalid", Detail: name + " answered with something that is not HTTP", Err: errors.New("reading the response")}
+	case x.Method == http.MethodGet, x.Method == http.MethodHead, x.Method == http.MethodOptions:
+		return &Error{Code: "upstream_unreachable", Detail: name + " broke the connection before it answered; send the request again", Err: errors.New("reading the response")}
+	case errors.Is(cause, io.ErrUnexpectedEOF) && x.Attempts == 0:
+		return &Error{Code: "body_unreadable", Detail: "the request's body broke off", Err: errors.New("reading the caller's body")}
+	}
+	return &Error{Code: "outcome_unknown", Detail: name + " broke the connection before it answered, and may have done what was asked; look before sending the request again", Err: errors.New("reading the response")}
+}

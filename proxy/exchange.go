@@ -1,0 +1,104 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"bearerd/credentials"
+)
+
+// Exchange is what is known about one request. It fills from top to bottom as
+// the request goes down the line. It never holds a token, only its fingerprint.
+type Exchange struct {
+	ID     string // random, in every answer of bearerd's own and in the log
+	Start  time.Time
+	Method string
+	Target string // the path as the caller sent it, raw, without query
+	Query  string // with its "?", raw; never logged
+
+	Caller   string // as policy names it; "" if unknown
+	Upstream string // "" if none
+	Path     string // below the upstream's prefix, raw: decided on and forwarded
+
+	Decision    string // "allow", "deny", or "" before it was made
+	Rule        string // the rule that allowed it
+	Credential  string
+	Fingerprint string        // of the token last used
+	TokenWait   time.Duration // for a token, all attempts together
+	Attempts    int           // how often the request went to the upstream
+	Breaker     string        // its state when last asked: closed, half-open, open
+
+	Status   int // what the caller was answered; 499 when they left before
+	Received int64
+	Total    time.Duration
+	Code     string // of an answer of bearerd's own (contract: Bearerd-Error)
+	Err      error  // why, safe to log
+
+	sent   atomic.Int64 // the transport reads the body on a goroutine of its own
+	prefix string       // what was cut off Target to make Path; "" on host routes
+	line   *Upstream
+	bound  bound
+}
+
+// bound is a credential and the only place it may go.
+type bound struct {
+	name       string
+	authorizer credentials.Authorizer
+	origin     string // scheme://host:port
+}
+
+// Sent is how many bytes of the request's body went to the upstream, all
+// attempts together.
+func (x *Exchange) Sent() int64 { return x.sent.Load() }
+
+// An Observer is told of each Exchange once, after its response has ended, and
+// does not keep it.
+type Observer func(*Exchange)
+
+type exchangeKey struct{}
+
+// begin makes the Exchange of a request and the copy of the request that carries
+// it. Nothing is ever assigned to the server's own request: Go before 1.26.11
+// loses track of the connection when its Body is replaced.
+func begin(r *http.Request) (*Exchange, *http.Request) {
+	x := &Exchange{ID: rand.Text(), Start: time.Now(), Method: r.Method}
+	return x, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+}
+
+func exchangeOf(r *http.Request) *Exchange {
+	return r.Context().Value(exchangeKey{}).(*Exchange)
+}
+
+// response notes what the caller is answered.
+type response struct {
+	http.ResponseWriter
+	x        *Exchange
+	draining *atomic.Bool
+	wrote    bool
+}
+
+func (w *response) WriteHeader(status int) {
+	if !w.wrote && status >= 200 {
+		w.wrote = true
+		w.x.Status = status
+		if w.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	if !w.wrote {
+		w.WriteHeader(http.StatusOK)
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.x.Received += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync/atomic"
+
+	"bearerd/credentials"
+	"bearerd/policy"
+)
+
+// Deps are what a Proxy needs from others. Observe may be nil; the rest must be set.
+type Deps struct {
+	Authorizer func(name string) (credentials.Authorizer, bool)
+	Policy     *policy.Policy
+	Egress     Egress // the way out; nil: straight
+	Observe    Observer
+}
+
+// Proxy serves what comes in on its listeners. Its tables are immutable; Reload
+// swaps one for another, and requests under way keep theirs.
+type Proxy struct {
+	table    atomic.Pointer[table]
+	draining atomic.Bool
+}
+
+// Listener is the handler for what comes in on one address of the Config. All
+// its answers depend on the table of the moment.
+type Listener struct {
+	proxy   *Proxy
+	address string
+}
+
+// table is everything a request needs, made from one Config.
+type table struct {
+	deps      Deps
+	listeners map[string]ListenerConfig // by address
+	hosts     map[string][]string       // names accepted in Host, by listener address
+	upstreams map[string]*Upstream
+	bounds    map[string]bound // by credential
+	router    router
+}
+
+// New makes a Proxy of a Config that was resolved without mistakes. Bindings
+// says which upstream each credential is for; see Config.Bind.
+func New(cfg Config, deps Deps, bindings map[string]string) *Proxy {
+	p := &Proxy{}
+	p.Reload(cfg, deps, bindings)
+	return p
+}
+
+// Reload replaces the whole table at once. Upstreams that are the same keep
+// their connections and their breaker.
+func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
+	old := p.table.Load()
+	t := &table{
+		deps:      deps,
+		listeners: map[string]ListenerConfig{},
+		hosts:     map[string][]string{},
+		upstreams: map[string]*Upstream{},
+		bounds:    map[string]bound{},
+	}
+	var hostRoutes []string
+	for name, u := range cfg.Upstreams {
+		var before *Upstream
+		if old != nil {
+			before = old.upstreams[name]
+		}
+		t.upstreams[name] = newUpstream(name, u, cfg.way(deps.Egress), before)
+		if u.Host != "" {
+			hostRoutes = append(hostRoutes, u.Host)
+		}
+	}
+	for _, l := range cfg.Listeners {
+		t.listeners[l.Address] = l
+		t.hosts[l.Address] = slices.Concat(l.ownNames(), lower(l.Hosts), hostRoutes)
+	}
+	for credential, upstream := range bindings {
+		if authorizer, ok := deps.Authorizer(credential); ok {
+			t.bounds[credential] = bound{credential, authorizer, originOf(t.upstreams[upstream].base)}
+		}
+	}
+	t.router = newRouter(t.upstreams)
+	p.table.Store(t)
+	if old != nil {
+		old.closeUnused(t)
+	}
+}
+
+// Listener returns the handler for the listener of that address.
+func (p *Proxy) Listener(address string) http.Handler { return &Listener{p, address} }
+
+// Drain makes every answer from now on the last of its connection.
+func (p *Proxy) Drain() { p.draining.Store(true) }
+
+// Close lets go of the idle connections to the upstreams.
+func (p *Proxy) Close() { p.table.Load().closeUnused(&table{}) }
+
+// closeUnused closes idle connections that the next table does not use. Those
+// still in use close when they have been idle for a while.
+func (t *table) closeUnused(next *table) {
+	for name, u := range t.upstreams {
+		if other := next.upstreams[name]; other == nil || other.way != u.way {
+			u.way.transport.CloseIdleConnections()
+		}
+	}
+}
+
+// originOf is where a URL leads: scheme, host and port, the last never omitted.
+func originOf(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + hostName(u.Host) + ":" + port
+}
+
+func names[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+)
+
+// callerHeaders say who somebody is, or what was asked of another proxy. They
+// are about the caller's side and end here; X-Forwarded-* goes with them.
+var callerHeaders = []string{
+	"Authorization", "Proxy-Authorization", "Cookie", "Forwarded", "X-Real-Ip", "X-Remote-User",
+	"X-Original-Url", "X-Rewrite-Url", "X-Client-Ip", "True-Client-Ip", "Max-Forwards",
+	// ReverseProxy would let an upgrade through, and nothing sees what follows one.
+	"Connection", "Upgrade", "Http2-Settings",
+}
+
+// rewrite makes the outbound request, but for its credential.
+func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
+	x := exchangeOf(pr.In)
+	pr.Out.URL = u.target(x.Path, x.Query)
+	pr.Out.Host = "" // the URL's
+	dropCallerHeaders(pr.Out.Header)
+	if pr.Out.GetBody != nil {
+		pr.Out.Header.Del("Expect") // the whole body is here already
+	}
+}
+
+func dropCallerHeaders(h http.Header) {
+	for _, name := range callerHeaders {
+		delete(h, name)
+	}
+	for name := range h {
+		if strings.HasPrefix(name, "X-Forwarded-") {
+			delete(h, name)
+		}
+	}
+}
+
+// target is the upstream's URL for a raw path below it and a raw query with its
+// "?". Both leave byte for byte: url.URL keeps a RawPath that decodes to Path.
+func (u *Upstream) target(path, query string) *url.URL {
+	raw := strings.TrimSuffix(u.base.EscapedPath(), "/") + path
+	return &url.URL{
+		Scheme: u.base.Scheme, Host: u.base.Host,
+		Path: unescape(raw), RawPath: raw,
+		RawQuery: strings.TrimPrefix(query, "?"), ForceQuery: query == "?",
+	}
+}
+
+// answer makes what the caller is told of what the upstream answered.
+func (u *Upstream) answer(resp *http.Response) error {
+	if resp.StatusCode < 200 || resp.StatusCode > 599 {
+		return &Error{Code: "upstream_invalid", Detail: "upstream " + u.name + " answered with a status that HTTP does not have"}
+	}
+	resp.Header.Del("Set-Cookie") // the account's session would be every caller's
+	resp.Header.Del(errorHeader)  // ours alone
+	for i, location := range resp.Header["Location"] {
+		resp.Header["Location"][i] = u.relocate(location, exchangeOf(resp.Request).prefix)
+	}
+	return nil
+}
+
+// relocate turns a Location that points into the upstream into a path under the
+// prefix, and a path of the upstream's host outside it into a full URL; any
+// other passes. RFC 9110 §10.2.2 allows all three forms.
+func (u *Upstream) relocate(location, prefix string) string {
+	parsed, err := url.Parse(location)
+	if err != nil || parsed.Opaque != "" || parsed.User != nil {
+		return location
+	}
+	rest := location
+	switch {
+	case parsed.Scheme == "" && parsed.Host == "" && strings.HasPrefix(location, "/"):
+	case parsed.Host != "" && originOf(u.base.ResolveReference(parsed)) == originOf(u.base):
+		_, rest, _ = strings.Cut(location, "//")
+		at := strings.IndexAny(rest, "/?#")
+		if at < 0 {
+			rest, at = rest+"/", len(rest)
+		}
+		if rest = rest[at:]; rest[0] != '/' {
+			rest = "/" + rest
+		}
+	default:
+		return location
+	}
+	base := strings.TrimSuffix(u.base.EscapedPath(), "/")
+	below, inside := strings.CutPrefix(rest, base)
+	if !inside || (below != "" && below[0] != '/' && below[0] != '?' && below[0] != '#') {
+		return u.base.Scheme + "://" + u.base.Host + rest
+	}
+	if prefix+below == "" || strings.HasPrefix(prefix+below, "//") {
+		return u.base.Scheme + "://" + u.base.Host + rest
+	}
+	return prefix + below
+}

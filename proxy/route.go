@@ -1,0 +1,69 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/gorilla/mux"
+)
+
+// router finds upstreams. Only this file knows whose it is.
+type router struct{ *mux.Router }
+
+// newRouter makes the router of host routes and prefixes; listeners of one
+// upstream do without. It is asked for matches only and serves nothing, so that
+// it never redirects. Prefixes match by segment: /transfer is not /transferX.
+func newRouter(upstreams map[string]*Upstream) router {
+	found := mux.NewRouter().SkipClean(true).UseEncodedPath()
+	for _, name := range names(upstreams) {
+		if u := upstreams[name]; u.host != "" {
+			found.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool {
+				return hostName(r.Host) == u.host
+			}).Handler(u)
+		}
+	}
+	for _, name := range names(upstreams) {
+		u := upstreams[name]
+		found.Path(u.prefix).Handler(u)
+		found.PathPrefix(u.prefix + "/").Handler(u)
+	}
+	return router{found}
+}
+
+// route finds the upstream: the listener's own, else the one whose host the
+// request names, else the one whose prefix the path starts with. It fills
+// Upstream and Path.
+func (t *table) route(l *Listener, r *http.Request, x *Exchange) error {
+	u := t.upstreams[t.listeners[l.address].Upstream]
+	if u == nil {
+		var match mux.RouteMatch
+		if !t.router.Match(r, &match) {
+			return &Error{Code: "no_upstream", Key: "proxy.upstreams",
+				Detail: "no upstream has this prefix; there are " + strings.Join(t.prefixes(), ", ")}
+		}
+		u = match.Handler.(*Upstream)
+		if u.host == "" || hostName(r.Host) != u.host {
+			x.prefix = u.prefix
+		}
+	}
+	x.line, x.Upstream = u, u.name
+	x.Path = strings.TrimPrefix(x.Target, x.prefix)
+	if x.Path == "" {
+		x.Path = "/"
+	}
+	if u.files {
+		return nil
+	}
+	if why := checkStrict(x.Path); why != "" {
+		return ambiguous("the path " + why)
+	}
+	return nil
+}
+
+func (t *table) prefixes() []string {
+	var prefixes []string
+	for _, name := range names(t.upstreams) {
+		prefixes = append(prefixes, t.upstreams[name].prefix)
+	}
+	return prefixes
+}

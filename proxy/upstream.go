@@ -1,0 +1,52 @@
+package proxy
+
+import (
+	"io"
+	"log"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+)
+
+// Upstream is one service: a ReverseProxy over a stack of RoundTrippers. The
+// credential is outermost, so that a failing token endpoint never opens the
+// breaker, and then the breaker, and then the wire.
+type Upstream struct {
+	httputil.ReverseProxy
+	name       string
+	base       *url.URL
+	prefix     string
+	host       string // lower-case; "" for none
+	credential string // where the decision names none
+	files      bool
+	way        *way
+}
+
+func newUpstream(name string, cfg UpstreamConfig, egress egressWay, before *Upstream) *Upstream {
+	base, err := url.Parse(cfg.URL)
+	if err != nil {
+		base = &url.URL{} // Resolve noted it; nothing is bound to such an origin
+	}
+	u := &Upstream{
+		name: name, base: base, prefix: cfg.Prefix, host: cfg.Host,
+		credential: cfg.Credential, files: cfg.Path == "files",
+		way: egress.to(cfg.URL, before),
+	}
+	u.ReverseProxy = httputil.ReverseProxy{
+		Rewrite:        u.rewrite,
+		Transport:      authorize{u.way.breaker},
+		ModifyResponse: u.answer,
+		ErrorHandler:   writeError,
+		ErrorLog:       log.New(io.Discard, "", 0), // its lines quote peers; the Exchange has the facts
+		BufferPool:     buffers,
+	}
+	return u
+}
+
+// buffers are what bodies are copied through.
+var buffers = &bufferPool{sync.Pool{New: func() any { return new([32 << 10]byte) }}}
+
+type bufferPool struct{ pool sync.Pool }
+
+func (b *bufferPool) Get() []byte  { return b.pool.Get().(*[32 << 10]byte)[:] }
+func (b *bufferPool) Put(p []byte) { b.pool.Put((*[32 << 10]byte)(p)) }
