@@ -1,0 +1,232 @@
+// Bearerd lets tools that know nothing of OAuth use services that accept only a
+// fresh bearer token: they send plain requests to it, and it decides, gets a
+// token as the application itself, and forwards.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"bearerd/credentials"
+	"bearerd/proxy/daemon"
+)
+
+// Exit codes, those of sysexits.h where it has one.
+const (
+	exitFailure     = 1
+	exitUsage       = 64
+	exitUnavailable = 69
+	exitConfig      = 78
+	exitInterrupted = 130
+)
+
+func main() { os.Exit(execute()) }
+
+func execute() int {
+	root := newRoot()
+	command, err := root.ExecuteC()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, err)
+	var (
+		mistakes daemon.Mistakes
+		address  *daemon.AddressError
+		token    *credentials.Error
+		used     *usageError
+	)
+	switch {
+	case errors.As(err, &mistakes):
+		fmt.Fprintln(os.Stderr, mistakes.Count()+"; bearerd did not start")
+		return exitConfig
+	case errors.As(err, &address), errors.As(err, &token) && token.Status == 0:
+		return exitUnavailable
+	case errors.Is(err, daemon.ErrSecondSignal):
+		return exitInterrupted
+	case errors.As(err, &used), command == root:
+		fmt.Fprintf(os.Stderr, "Run %s --help.\n", command.CommandPath())
+		return exitUsage
+	}
+	return exitFailure
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "bearerd",
+		Short: "A proxy that puts a fresh bearer token on plain requests",
+		Example: `  bearerd demo                 try it: no configuration, no credentials
+  bearerd check                is config.yaml right?
+  bearerd run                  serve
+  curl http://localhost:8080/transfer/v0.10/task_list`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return fromEnvironment(cmd.Flags())
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.AddCommand(newRun(), newCheck(), newDemo(), newToken(), newVersion())
+	return root
+}
+
+// fromEnvironment sets flags that were not given from BEARERD_NAME.
+func fromEnvironment(flags *pflag.FlagSet) error {
+	var err error
+	flags.VisitAll(func(flag *pflag.Flag) {
+		name := "BEARERD_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		value, set := os.LookupEnv(name)
+		if flag.Changed || !set || value == "" || flag.Name == "help" || flag.Name == "version" {
+			return
+		}
+		if e := flags.Set(flag.Name, value); e != nil {
+			err = &usageError{fmt.Errorf("%s=%q: %w", name, value, e)}
+		}
+	})
+	return err
+}
+
+// usage makes cobra's complaints about arguments usage errors.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &usageError{err}
+		}
+		return nil
+	}
+}
+
+func configFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("config", "c", "", "configuration `file` (default ./config.yaml, then /etc/bearerd/config.yaml)")
+}
+
+func newRun() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Serve until SIGTERM; SIGHUP reloads the configuration",
+		Args:  usage(cobra.NoArgs),
+	}
+	config := configFlag(cmd)
+	overrides := overrideFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		path, err := daemon.FindConfig(*config)
+		if err != nil {
+			return err
+		}
+		return daemon.Run(cmd.Context(), daemon.Options{ConfigPath: path, Overrides: *overrides, Version: version(), Log: os.Stderr})
+	}
+	return cmd
+}
+
+func overrideFlags(cmd *cobra.Command) *daemon.Overrides {
+	overrides := &daemon.Overrides{}
+	cmd.Flags().StringSliceVar(&overrides.Listen, "listen", nil, "`address` to listen on instead of the file's listeners; repeatable")
+	cmd.Flags().StringVar(&overrides.LogLevel, "log-level", "", "debug, info, warn or error")
+	cmd.Flags().StringVar(&overrides.LogFormat, "log-format", "", "console, json or auto")
+	return overrides
+}
+
+func newCheck() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Load the configuration as run does, and say what is wrong",
+		Args:  usage(cobra.NoArgs),
+	}
+	config := configFlag(cmd)
+	overrides := overrideFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		path, err := daemon.FindConfig(*config)
+		if err != nil {
+			return err
+		}
+		if _, err := daemon.Load(path, *overrides); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is right\n", path)
+		return err
+	}
+	return cmd
+}
+
+func newDemo() *cobra.Command {
+	var options daemon.DemoOptions
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run bearerd against an emulated Globus: no configuration, no credentials",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			options.Version, options.Log = version(), os.Stderr
+			return daemon.Demo(cmd.Context(), cmd.OutOrStdout(), options)
+		},
+	}
+	cmd.Flags().BoolVar(&options.Once, "once", false, "make the calls too, show both sides, and end")
+	return cmd
+}
+
+func newToken() *cobra.Command {
+	options := daemon.TokenOptions{}
+	cmd := &cobra.Command{
+		Use:   "token [UPSTREAM...]",
+		Short: "Get fresh tokens and show what was granted",
+	}
+	config := configFlag(cmd)
+	cmd.Flags().BoolVar(&options.JSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&options.Reveal, "reveal", false, "print the tokens themselves: whoever reads them can act as the application")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		path, err := daemon.FindConfig(*config)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		options.ConfigPath, options.Upstreams, options.Version = path, args, version()
+		err = daemon.PrintTokens(ctx, cmd.OutOrStdout(), options)
+		if errors.Is(err, daemon.ErrNoUpstream) {
+			return &usageError{err}
+		}
+		return err
+	}
+	return cmd
+}
+
+func newVersion() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{
+					"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+				})
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "bearerd %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// version is the tag this was built from, or "devel".
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return info.Main.Version
+}

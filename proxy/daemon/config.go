@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"slices"
+
+	"bearerd/credentials"
+	"bearerd/policy"
+	"bearerd/proxy"
+)
+
+// Config is the whole of config.yaml, one section per package.
+type Config struct {
+	Proxy       proxy.Config       `yaml:"proxy"`
+	Credentials credentials.Config `yaml:"credentials"`
+	Policy      policy.Config      `yaml:"policy"`
+	Log         LogConfig          `yaml:"log"`
+
+	policy   *policy.Policy    // made of Policy
+	bindings map[string]string // which upstream each credential is for
+}
+
+// LogConfig is the log section of config.yaml.
+type LogConfig struct {
+	Level  string `yaml:"level"`  // debug, info (default), warn, error
+	Format string `yaml:"format"` // console, json, or auto (default): console on a terminal
+	Access bool   `yaml:"access"` // one line a request; default true
+}
+
+func defaultConfig() *Config {
+	return &Config{
+		Proxy:       proxy.Default(),
+		Credentials: credentials.Config{Margin: credentials.DefaultMargin},
+		Log:         LogConfig{Level: "info", Format: "auto", Access: true},
+	}
+}
+
+// resolve turns what the file says into what bearerd runs with: presets are
+// expanded, references read, names looked up. Everything wrong is noted.
+func (c *Config) resolve(m *mistakes) {
+	m.choice([]any{"log", "level"}, "level", c.Log.Level, logLevels)
+	m.choice([]any{"log", "format"}, "format", c.Log.Format, logFormats)
+	known := c.expandPresets(m)
+	c.Credentials.Resolve(m.under("credentials"))
+	c.Proxy.Resolve(m.under("proxy"))
+	c.policy = policy.New(c.Policy, known, m.under("policy"))
+	c.bindings = c.Proxy.Bind(c.Policy.Rules, m)
+	c.checkCredentials(m)
+}
+
+// checkCredentials notes credentials that upstreams and rules name but nobody defines.
+func (c *Config) checkCredentials(m *mistakes) {
+	known := append(sortedKeys(c.Credentials.Tokens), credentials.NoCredential)
+	for _, name := range sortedKeys(c.Proxy.Upstreams) {
+		u := c.Proxy.Upstreams[name]
+		switch path := []any{"proxy", "upstreams", name, "credential"}; {
+		case slices.Contains(known, u.Credential):
+		case u.Credential == name:
+			m.Add(path[:3], "no credential for it; define credentials.tokens.%s, or write credential: and one of %s", name, quoteList(known))
+		default:
+			m.Unknown(path, "credential", u.Credential, known)
+		}
+	}
+	for i, rule := range c.Policy.Rules {
+		if rule.Credential != "" && !slices.Contains(known, rule.Credential) {
+			m.Unknown([]any{"policy", "rules", i, "credential"}, "credential", rule.Credential, known)
+		}
+	}
+}

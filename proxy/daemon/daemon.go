@@ -1,0 +1,281 @@
+// Package daemon is the composition root: it reads the whole configuration,
+// expands presets, builds the other packages' parts from it, runs them, and
+// reloads and drains them. Besides main it alone touches the environment,
+// configuration files and signals, and it alone logs.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"bearerd/credentials"
+	"bearerd/proxy"
+)
+
+// ErrSecondSignal is Run's answer to a second SIGINT or SIGTERM: requests were
+// under way and were cut off.
+var ErrSecondSignal = errors.New("stopped at once by a second signal")
+
+// Options say what to run.
+type Options struct {
+	ConfigPath string // see FindConfig; not empty
+	Overrides  Overrides
+	Version    string
+	Log        io.Writer // where log lines go
+	// Started, if set, is told once of the addresses listened on.
+	Started func(addresses []net.Addr)
+}
+
+// Overrides are what flags and the environment say over the file.
+type Overrides struct {
+	Listen              []string // addresses instead of the file's listeners
+	LogLevel, LogFormat string
+}
+
+func (o Overrides) apply(cfg *Config) {
+	if len(o.Listen) > 0 {
+		cfg.Proxy.Listeners = nil
+		for _, address := range o.Listen {
+			cfg.Proxy.Listeners = append(cfg.Proxy.Listeners, proxy.ListenerConfig{Address: address})
+		}
+	}
+	if o.LogLevel != "" {
+		cfg.Log.Level = o.LogLevel
+	}
+	if o.LogFormat != "" {
+		cfg.Log.Format = o.LogFormat
+	}
+}
+
+// daemon is a running bearerd.
+type daemon struct {
+	options   Options
+	log       *logger
+	proxy     *proxy.Proxy
+	servers   []*http.Server
+	listeners [][]net.Listener // of each server
+
+	config *Config // the one in force, and what was made of it
+	set    *credentials.Set
+	way    *http.Transport // to the token endpoints
+}
+
+// Run serves until ctx ends or a first SIGINT or SIGTERM, then drains and
+// returns nil; a second signal cuts everything off with ErrSecondSignal. SIGHUP
+// reloads. Other errors are Mistakes, an *AddressError, or a server's.
+func Run(ctx context.Context, options Options) error {
+	cfg, err := Load(options.ConfigPath, options.Overrides)
+	if err != nil {
+		return err
+	}
+	d := &daemon{options: options, log: newLogger(cfg.Log, options.Log)}
+	flushed := make(chan struct{})
+	done := make(chan struct{})
+	go func() { // ends with Run, which waits for it
+		d.log.out.flushing(done)
+		close(flushed)
+	}()
+	defer func() {
+		close(done)
+		<-flushed
+	}()
+	if err := d.build(cfg); err != nil {
+		return err
+	}
+	if os.Getenv("HTTPS_PROXY")+os.Getenv("https_proxy") != "" && cfg.Proxy.ProxyURL == "" {
+		d.log.Warn().Msg("HTTPS_PROXY is set and not used; set proxy.proxy_url to env to go out through it")
+	}
+	if err := d.listen(); err != nil {
+		return err
+	}
+	return d.serve(ctx)
+}
+
+// build makes everything a configuration says, and then puts it in force.
+func (d *daemon) build(cfg *Config) error {
+	egress := cfg.Proxy.Egress(http.ProxyFromEnvironment)
+	way := d.way
+	if way == nil || !cfg.Proxy.SameEgress(d.config.Proxy) {
+		way = proxy.NewTransport(egress)
+	}
+	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{
+		Transport: way, UserAgent: "bearerd/" + d.options.Version, Observe: d.log.renewal,
+	}, d.set)
+	if err != nil {
+		return err
+	}
+	deps := proxy.Deps{Authorizer: set.Authorizer, Policy: cfg.policy, Egress: egress, Observe: d.log.request}
+	if d.proxy == nil {
+		d.proxy = proxy.New(cfg.Proxy, deps, cfg.bindings)
+	} else {
+		d.proxy.Reload(cfg.Proxy, deps, cfg.bindings)
+	}
+	if d.way != nil && d.way != way {
+		d.way.CloseIdleConnections()
+	}
+	d.config, d.set, d.way = cfg, set, way
+	return nil
+}
+
+func (d *daemon) listen() error {
+	var addresses []net.Addr
+	for i, l := range d.config.Proxy.Listeners {
+		opened, err := listen(l.Address)
+		if err != nil {
+			d.closeListeners()
+			return &AddressError{fmt.Sprintf("proxy.listeners[%d].address", i), l.Address, err}
+		}
+		d.listeners = append(d.listeners, opened)
+		d.servers = append(d.servers, newServer(d.proxy.Listener(l.Address)))
+		for _, one := range opened {
+			addresses = append(addresses, one.Addr())
+			d.log.Info().Str("address", one.Addr().String()).Str("upstream", l.Upstream).Msg("listening")
+		}
+	}
+	if d.options.Started != nil {
+		d.options.Started(addresses)
+	}
+	return nil
+}
+
+func (d *daemon) closeListeners() {
+	for _, l := range slices.Concat(d.listeners...) {
+		_ = l.Close()
+	}
+}
+
+// serve runs the servers and heeds signals until it is told to stop.
+func (d *daemon) serve(ctx context.Context) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, stopSignals...)
+	signal.Notify(signals, reloadSignals...)
+	defer signal.Stop(signals)
+
+	var group errgroup.Group
+	failed := make(chan error, 1)
+	for i, server := range d.servers {
+		for _, l := range d.listeners[i] {
+			group.Go(func() error {
+				err := server.Serve(l)
+				if errors.Is(err, http.ErrServerClosed) {
+					return nil
+				}
+				select {
+				case failed <- err:
+				default:
+				}
+				return err
+			})
+		}
+	}
+	defer d.proxy.Close()
+	defer d.way.CloseIdleConnections()
+	err := d.heed(ctx, signals, failed)
+	d.closeServers()
+	return errors.Join(err, group.Wait())
+}
+
+// heed waits for what happens; it returns when the servers are to be closed.
+func (d *daemon) heed(ctx context.Context, signals <-chan os.Signal, failed <-chan error) error {
+	for {
+		select {
+		case <-failed:
+			return nil // serve's group has the error
+		case <-ctx.Done():
+			return d.drain(signals)
+		case s := <-signals:
+			if !slices.Contains(reloadSignals, s) {
+				return d.drain(signals)
+			}
+			d.reload()
+		}
+	}
+}
+
+// reload loads the configuration anew and puts it in force as a whole, or keeps
+// the old one and says what is wrong.
+func (d *daemon) reload() {
+	cfg, err := Load(d.options.ConfigPath, d.options.Overrides)
+	if err == nil && !sameAddresses(cfg.Proxy.Listeners, d.config.Proxy.Listeners) {
+		err = Mistakes{d.options.ConfigPath + ": proxy.listeners: addresses changed, which a reload cannot do; restart bearerd"}
+	}
+	if err == nil {
+		err = d.build(cfg)
+	}
+	var found Mistakes
+	switch {
+	case errors.As(err, &found):
+		for _, line := range found {
+			d.log.Error().Str("err", line).Msg("config mistake")
+		}
+		d.log.Error().Str("err", found.Count()).Msg("config not reloaded, the old one stays")
+	case err != nil:
+		d.log.Error().AnErr("err", err).Msg("config not reloaded, the old one stays")
+	default:
+		d.log.Info().Msg("config reloaded")
+	}
+}
+
+func sameAddresses(a, b []proxy.ListenerConfig) bool {
+	return slices.EqualFunc(a, b, func(x, y proxy.ListenerConfig) bool { return x.Address == y.Address })
+}
+
+// drain lets callers go in peace: for a while every answer closes its
+// connection, then nothing more is accepted, and what is under way may finish.
+func (d *daemon) drain(signals <-chan os.Signal) error {
+	limits := d.config.Proxy.Drain
+	d.log.Info().Dur("delay_ms", limits.Delay).Dur("timeout_ms", limits.Timeout).Msg("draining")
+	d.proxy.Drain()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go func() { // ends with drain
+		for {
+			select {
+			case s := <-signals:
+				if !slices.Contains(reloadSignals, s) {
+					cancel(ErrSecondSignal)
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	select {
+	case <-time.After(limits.Delay):
+	case <-ctx.Done():
+	}
+	limited, stop := context.WithTimeout(ctx, limits.Timeout)
+	defer stop()
+	var group errgroup.Group
+	for _, server := range d.servers {
+		group.Go(func() error { return server.Shutdown(limited) })
+	}
+	if err := group.Wait(); errors.Is(context.Cause(limited), ErrSecondSignal) {
+		d.log.Warn().Msg("stopped at once by a second signal")
+		return ErrSecondSignal
+	} else if err != nil {
+		d.log.Warn().Msg("drain.timeout is over; requests still under way were cut off")
+	}
+	d.log.Info().Msg("stopped")
+	return nil
+}
+
+func (d *daemon) closeServers() {
+	for _, server := range d.servers {
+		_ = server.Close()
+	}
+}
+
+var stopSignals = []os.Signal{os.Interrupt, syscall.SIGTERM}

@@ -1,0 +1,148 @@
+package daemon
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+
+	"bearerd/credentials"
+	"bearerd/proxy"
+)
+
+var (
+	logLevels  = []string{"debug", "info", "warn", "error"}
+	logFormats = []string{"auto", "console", "json"}
+)
+
+const (
+	logBuffer      = 64 << 10
+	logFlushEvery  = 100 * time.Millisecond
+	maxLoggedPath  = 256
+	logTimeFormat  = "2006-01-02T15:04:05.000Z07:00"
+	fieldRequestID = "request_id"
+)
+
+// logger writes one line for each thing that happened. Its fields are those of
+// the contract: never a query, a header, a token or a secret.
+type logger struct {
+	zerolog.Logger
+	out    *buffer
+	access bool
+}
+
+func newLogger(cfg LogConfig, out io.Writer) *logger {
+	buffered := &buffer{out: bufio.NewWriterSize(out, logBuffer)}
+	var target io.Writer = buffered
+	file, isFile := out.(*os.File)
+	terminal := isFile && isatty.IsTerminal(file.Fd())
+	if cfg.Format == "console" || cfg.Format == "auto" && terminal {
+		target = zerolog.ConsoleWriter{Out: buffered, NoColor: !terminal || os.Getenv("NO_COLOR") != "", TimeFormat: time.TimeOnly}
+	}
+	level, err := zerolog.ParseLevel(cfg.Level)
+	if err != nil {
+		level = zerolog.InfoLevel
+	}
+	stamp := zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) {
+		e.Str(zerolog.TimestampFieldName, time.Now().UTC().Format(logTimeFormat))
+	})
+	return &logger{zerolog.New(target).Level(level).Hook(stamp), buffered, cfg.Access}
+}
+
+// request is a proxy.Observer: one access line.
+func (l *logger) request(x *proxy.Exchange) {
+	if !l.access {
+		return
+	}
+	event := l.Info()
+	if x.Status >= 500 {
+		event = l.Warn()
+	}
+	event.Str(fieldRequestID, x.ID).
+		Str("caller", x.Caller).
+		Str("upstream", x.Upstream).
+		Str("method", printable(x.Method)).
+		Str("path", printable(x.Target)).
+		Int("status", x.Status).
+		Str("decision", x.Decision).
+		Str("rule", x.Rule).
+		Str("credential", x.Credential).
+		Str("fingerprint", x.Fingerprint).
+		Int("attempts", x.Attempts).
+		Str("breaker", x.Breaker).
+		Dur("token_wait_ms", x.TokenWait).
+		Dur("total_ms", x.Total).
+		Int64("sent_bytes", x.Sent()).
+		Int64("received_bytes", x.Received).
+		Str("code", x.Code).
+		AnErr("err", x.Err).
+		Msg("request")
+}
+
+// renewal is a credentials.Observer: one line a token request.
+func (l *logger) renewal(r credentials.Renewal) {
+	if r.Err != nil {
+		l.Warn().Str("credential", r.Credential).Bool("forced", r.Forced).Dur("total_ms", r.Took).
+			Dur("retry_in_ms", r.RetryIn).AnErr("err", r.Err).Msg("token renewal failed")
+		return
+	}
+	l.Info().Str("credential", r.Credential).Str("fingerprint", r.Token.Fingerprint()).
+		Bool("forced", r.Forced).Dur("total_ms", r.Took).Strs("scopes", r.Token.Scopes).
+		Str("resource_server", r.Token.ResourceServer).
+		Str("expires_at", r.Token.ExpiresAt.UTC().Format(time.RFC3339)).Msg("token renewed")
+}
+
+// printable bounds what a caller sent, and replaces what could disturb a terminal.
+func printable(text string) string {
+	runes := make([]rune, 0, min(len(text), maxLoggedPath))
+	for _, r := range text {
+		if len(runes) == maxLoggedPath {
+			break
+		}
+		if !unicode.IsGraphic(r) {
+			r = '·'
+		}
+		runes = append(runes, r)
+	}
+	return string(runes)
+}
+
+// buffer holds log lines for a moment, so that a request does not cost a write(2).
+type buffer struct {
+	mu  sync.Mutex // guards out
+	out *bufio.Writer
+}
+
+// Write takes a line. What cannot be written is lost: logs fail open.
+func (b *buffer) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, _ = b.out.Write(line)
+	return len(line), nil
+}
+
+func (b *buffer) flush() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_ = b.out.Flush()
+}
+
+// flushing flushes until done is closed, and once more then.
+func (b *buffer) flushing(done <-chan struct{}) {
+	ticker := time.NewTicker(logFlushEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			b.flush()
+		case <-done:
+			b.flush()
+			return
+		}
+	}
+}

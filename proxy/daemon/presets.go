@@ -1,0 +1,229 @@
+package daemon
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"bearerd/credentials"
+	"bearerd/policy"
+	"bearerd/proxy"
+)
+
+// A preset spans an upstream, its credential, and what policy must know of it.
+type preset struct {
+	url            string // "" where each has its own
+	resourceServer string
+	scope          string
+	idKey          string // the upstream's key whose UUID replaces ID in resourceServer and scope
+	files          bool
+	operations     []operation // narrowest first
+	never          []string
+}
+
+type operation struct {
+	name   string
+	access []access
+}
+
+// access is methods, separated by spaces, and paths.
+type access struct {
+	methods string
+	paths   []string
+}
+
+var readAll = access{"GET", []string{"/**"}}
+
+func readOnly() []operation { return []operation{{"read", []access{readAll}}} }
+
+// presets are Globus's services, as its SDK knows them: base URLs, resource
+// servers (not always to be seen in the scope), default scopes.
+var presets = map[string]preset{
+	"auth": {
+		url: "https://auth.globus.org", resourceServer: "auth.globus.org", scope: "openid profile email",
+		operations: readOnly(),
+		// What hands out or takes away credentials: the token endpoint and all
+		// below it (introspect, revoke, validate, dependent tokens), consent by a
+		// person, and clients' secrets.
+		never: []string{"/v2/oauth2/token", "/v2/oauth2/authorize", "/v2/api/clients/*/credentials", "/p"},
+	},
+	"transfer": {
+		url: "https://transfer.api.globus.org", resourceServer: "transfer.api.globus.org",
+		scope: "urn:globus:auth:scope:transfer.api.globus.org:all",
+		operations: []operation{
+			{"submit", []access{{"POST", []string{"/v0.10/transfer"}}, {"GET", []string{"/v0.10/submission_id"}}}},
+			{"delete", []access{{"POST", []string{"/v0.10/delete"}}, {"GET", []string{"/v0.10/submission_id"}}}},
+			{"cancel", []access{{"POST", []string{"/v0.10/task/*/cancel"}}}},
+			{"acl", []access{
+				{"POST", []string{"/v0.10/endpoint/*/access", "/v0.10/endpoint/*/role"}},
+				{"PUT DELETE", []string{"/v0.10/endpoint/*/access/*", "/v0.10/endpoint/*/role/*"}},
+			}},
+			{"manage", []access{
+				{"POST", []string{"/v0.10/operation/endpoint/*/mkdir", "/v0.10/operation/endpoint/*/rename", "/v0.10/endpoint", "/v0.10/bookmark"}},
+				{"PUT DELETE", []string{"/v0.10/endpoint/*", "/v0.10/bookmark/*"}},
+				{"PUT", []string{"/v0.10/task/*"}},
+			}},
+			{"read", []access{readAll}},
+		},
+	},
+	"groups": {
+		url: "https://groups.api.globus.org", resourceServer: "groups.api.globus.org",
+		scope:      "urn:globus:auth:scope:groups.api.globus.org:view_my_groups_and_memberships",
+		operations: readOnly(),
+	},
+	"search": {
+		url: "https://search.api.globus.org", resourceServer: "search.api.globus.org",
+		scope: "urn:globus:auth:scope:search.api.globus.org:search",
+		operations: []operation{{"read", []access{readAll, {"POST", []string{
+			"/v1/index/*/search", "/v1/index/*/scroll",
+		}}}}},
+	},
+	"flows": {
+		url: "https://flows.automate.globus.org", resourceServer: "flows.globus.org",
+		scope: "https://auth.globus.org/scopes/eec9b274-0c81-4334-bdc2-54e90e689b9a/all",
+		operations: []operation{
+			{"run", []access{{"POST", []string{"/flows/*/run", "/flows/*/validate_run", "/runs/*/resume", "/runs/*/cancel"}}}},
+			{"read", []access{readAll}},
+		},
+	},
+	"timers": {
+		url: "https://timer.automate.globus.org", resourceServer: "524230d7-ea86-4a52-8312-86065a9e0417",
+		scope: "https://auth.globus.org/scopes/524230d7-ea86-4a52-8312-86065a9e0417/timer",
+		operations: []operation{
+			{"create", []access{{"POST", []string{"/jobs/", "/v2/timer"}}}},
+			{"read", []access{readAll}},
+		},
+	},
+	"compute": {
+		url: "https://compute.api.globus.org", resourceServer: "funcx_service",
+		scope:      "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all",
+		operations: []operation{{"read", []access{readAll, {"POST", []string{"/v2/batch_status"}}}}},
+	},
+	"nexus": {
+		url: "https://nexus.api.globusonline.org", resourceServer: "nexus.api.globus.org",
+		scope:      "urn:globus:auth:scope:nexus.api.globus.org:groups",
+		operations: readOnly(),
+	},
+	"gcs": {
+		idKey: "endpoint", resourceServer: "ID", scope: "urn:globus:auth:scope:ID:manage_collections",
+		operations: readOnly(),
+	},
+	"collection": {
+		idKey: "collection", resourceServer: "ID", scope: "https://auth.globus.org/scopes/ID/https", files: true,
+		operations: []operation{{"write", []access{{"PUT", []string{"/**"}}}}, {"read", []access{readAll}}},
+	},
+}
+
+// clientPresets are token endpoints and how they want clients to prove themselves.
+var clientPresets = map[string]credentials.ClientConfig{
+	"globus": {TokenURL: "https://auth.globus.org/v2/oauth2/token", Auth: "globus_basic"},
+}
+
+// expandPresets fills what the file left out of clients, upstreams and tokens,
+// and returns what policy must know of each upstream.
+func (c *Config) expandPresets(m *mistakes) map[string]policy.Upstream {
+	for _, name := range sortedKeys(c.Credentials.Clients) {
+		client := c.Credentials.Clients[name]
+		if client.Preset == "" {
+			continue
+		}
+		filled, known := clientPresets[client.Preset]
+		if !known {
+			m.Unknown([]any{"credentials", "clients", name, "preset"}, "preset", client.Preset, sortedKeys(clientPresets))
+		}
+		fill(&client.TokenURL, filled.TokenURL)
+		fill(&client.Auth, filled.Auth)
+		c.Credentials.Clients[name] = client
+	}
+	upstreams := map[string]policy.Upstream{}
+	for _, name := range sortedKeys(c.Proxy.Upstreams) {
+		upstreams[name] = c.expandUpstream(name, m)
+	}
+	return upstreams
+}
+
+func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
+	u, path := c.Proxy.Upstreams[name], []any{"proxy", "upstreams", name}
+	p, known := presets[u.Preset]
+	if u.Preset != "" && !known {
+		m.Unknown(append(path, "preset"), "preset", u.Preset, sortedKeys(presets))
+	}
+	id := p.id(u, path, m)
+	if !known {
+		return policy.Upstream{}
+	}
+	fill(&u.URL, p.url)
+	if p.files {
+		fill(&u.Path, "files")
+	}
+	c.Proxy.Upstreams[name] = u
+	if u.Credential == "" || u.Credential == name {
+		c.expandToken(name, p, id)
+	}
+	return p.policy()
+}
+
+// expandToken defines the preset's credential under the upstream's name, or
+// fills in what the file says of it.
+func (c *Config) expandToken(name string, p preset, id string) {
+	token := c.Credentials.Tokens[name]
+	if token.Token != "" || token.Username != "" {
+		return // another kind of credential, by hand
+	}
+	fill(&token.ResourceServer, strings.ReplaceAll(p.resourceServer, "ID", id))
+	if len(token.Scopes) == 0 {
+		token.Scopes = strings.Fields(strings.ReplaceAll(p.scope, "ID", id))
+	}
+	if c.Credentials.Tokens == nil {
+		c.Credentials.Tokens = map[string]credentials.TokenConfig{}
+	}
+	c.Credentials.Tokens[name] = token
+}
+
+var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+// id returns the UUID that the preset is about, and notes one that is missing,
+// wrong or of no use.
+func (p preset) id(u proxy.UpstreamConfig, path []any, m *mistakes) string {
+	ids := map[string]string{"collection": u.Collection, "endpoint": u.Endpoint}
+	for _, key := range sortedKeys(ids) {
+		switch {
+		case key == p.idKey && !uuid.MatchString(ids[key]):
+			m.Add(append(path, key), "%q is not a UUID; write the %s's, as Globus shows it", ids[key], key)
+		case key != p.idKey && ids[key] != "":
+			m.Add(append(path, key), "means nothing to this preset; leave it out")
+		}
+	}
+	return ids[p.idKey]
+}
+
+// policy returns what policy must know. A pattern of ours that does not parse is
+// a bug, which a test over all presets finds; it would allow nothing.
+func (p preset) policy() policy.Upstream {
+	var known policy.Upstream
+	for _, op := range p.operations {
+		made := policy.Operation{Name: op.name}
+		for _, a := range op.access {
+			made.Access = append(made.Access, policy.Access{Methods: strings.Fields(a.methods), Paths: patterns(a.paths)})
+		}
+		known.Operations = append(known.Operations, made)
+	}
+	known.Never = patterns(p.never)
+	return known
+}
+
+func patterns(texts []string) []policy.Pattern {
+	made := make([]policy.Pattern, 0, len(texts))
+	for _, text := range texts {
+		if pattern, err := policy.ParsePattern(text); err == nil {
+			made = append(made, pattern)
+		}
+	}
+	return slices.Clip(made)
+}
+
+func fill(value *string, with string) {
+	if *value == "" {
+		*value = with
+	}
+}

@@ -1,0 +1,156 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"bearerd/credentials"
+	"bearerd/proxy"
+)
+
+// TokenOptions say what PrintTokens does.
+type TokenOptions struct {
+	ConfigPath string
+	Upstreams  []string // whose tokens; none: all
+	Version    string
+	JSON       bool
+	Reveal     bool // print the tokens themselves
+}
+
+// ErrNoUpstream is a name that no upstream has.
+var ErrNoUpstream = errors.New("no upstream")
+
+// tokenRow is one token of the table.
+type tokenRow struct {
+	ResourceServer string    `json:"resource_server"`
+	Credential     string    `json:"credential"`
+	Upstreams      []string  `json:"upstreams"`
+	Asked          []string  `json:"scopes_asked"`
+	Granted        []string  `json:"scopes_granted"`
+	ExpiresIn      int64     `json:"expires_in"` // s
+	ExpiresAt      time.Time `json:"expires_at,omitzero"`
+	Fingerprint    string    `json:"fingerprint"`
+	Token          string    `json:"access_token,omitempty"`
+	Error          string    `json:"error,omitempty"`
+}
+
+// PrintTokens makes one fresh token request for the upstreams' credentials, as
+// the daemon would, and prints what came of it by resource server. Its errors
+// are Mistakes, or those of the requests, after the table.
+func PrintTokens(ctx context.Context, out io.Writer, options TokenOptions) error {
+	cfg, err := Load(options.ConfigPath, Overrides{})
+	if err != nil {
+		return err
+	}
+	users, err := cfg.credentialUsers(options.Upstreams)
+	if err != nil {
+		return err
+	}
+	way := proxy.NewTransport(cfg.Proxy.Egress(http.ProxyFromEnvironment))
+	defer way.CloseIdleConnections()
+	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{Transport: way, UserAgent: "bearerd/" + options.Version}, nil)
+	if err != nil {
+		return err
+	}
+	var rows []tokenRow
+	var failures []error
+	for _, granted := range set.Grant(ctx, sortedKeys(users)) {
+		row := tokenRow{
+			ResourceServer: granted.ResourceServer, Credential: granted.Credential, Upstreams: users[granted.Credential],
+			Asked: granted.Asked, Granted: granted.Token.Scopes, Fingerprint: granted.Token.Fingerprint(),
+		}
+		if !granted.Token.ExpiresAt.IsZero() {
+			row.ExpiresAt = granted.Token.ExpiresAt.UTC().Truncate(time.Second)
+			row.ExpiresIn = int64(time.Until(granted.Token.ExpiresAt).Round(time.Second).Seconds())
+		}
+		if options.Reveal {
+			row.Token = granted.Token.Reveal()
+		}
+		if granted.Err != nil {
+			row.Error = granted.Err.Error()
+			failures = append(failures, granted.Err)
+		}
+		rows = append(rows, row)
+	}
+	slices.SortStableFunc(rows, func(a, b tokenRow) int { return strings.Compare(a.ResourceServer, b.ResourceServer) })
+	if options.JSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(rows)
+	} else {
+		err = printTable(out, rows, options.Reveal)
+	}
+	return errors.Join(append(unique(failures), err)...)
+}
+
+// credentialUsers returns which of the upstreams use each credential.
+func (c *Config) credentialUsers(upstreams []string) (map[string][]string, error) {
+	if len(upstreams) == 0 {
+		upstreams = sortedKeys(c.Proxy.Upstreams)
+	}
+	users := map[string][]string{}
+	for _, name := range upstreams {
+		u, ok := c.Proxy.Upstreams[name]
+		if !ok {
+			return nil, fmt.Errorf("%w %q; there are %s", ErrNoUpstream, name, quoteList(sortedKeys(c.Proxy.Upstreams)))
+		}
+		if u.Credential != credentials.NoCredential {
+			users[u.Credential] = append(users[u.Credential], name)
+		}
+	}
+	return users, nil
+}
+
+func printTable(out io.Writer, rows []tokenRow, reveal bool) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	line := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) }
+	heads := []string{"RESOURCE SERVER", "CREDENTIAL", "ASKED", "GRANTED", "EXPIRES IN", "EXPIRES AT", "FINGERPRINT"}
+	if reveal {
+		heads = append(heads, "TOKEN")
+	}
+	line(heads...)
+	for _, row := range rows {
+		granted, in, at := strings.Join(row.Granted, " "), "never", "-"
+		if row.Granted == nil {
+			granted = "(not said)"
+		}
+		if !row.ExpiresAt.IsZero() {
+			in, at = (time.Duration(row.ExpiresIn) * time.Second).String(), row.ExpiresAt.Format(time.RFC3339)
+		}
+		if row.Error != "" {
+			granted, in = "none", "-"
+		}
+		cells := []string{dash(row.ResourceServer), row.Credential, dash(strings.Join(row.Asked, " ")), granted, in, at, dash(row.Fingerprint)}
+		if reveal {
+			cells = append(cells, dash(row.Token))
+		}
+		line(cells...)
+	}
+	return table.Flush()
+}
+
+func dash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// unique drops errors that say the same: one request fails for all it was for.
+func unique(errs []error) []error {
+	var kept []error
+	for _, err := range errs {
+		if !slices.ContainsFunc(kept, func(other error) bool { return other.Error() == err.Error() }) {
+			kept = append(kept, err)
+		}
+	}
+	return kept
+}
