@@ -92,8 +92,8 @@ func fromEnvironment(flags *pflag.FlagSet) error {
 		if flag.Changed || !set || value == "" || flag.Name == "help" || flag.Name == "version" {
 			return
 		}
-		if e := flags.Set(flag.Name, value); e != nil {
-			err = &usageError{fmt.Errorf("%s=%q: %w", name, value, e)}
+		if flags.Set(flag.Name, value) != nil {
+			err = &usageError{fmt.Errorf("%s=%q is no value for --%s; see its help", name, value, flag.Name)}
 		}
 	})
 	return err

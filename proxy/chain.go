@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// lingerTime is how long a caller may take to send the rest of a body that was
+// answered before its end.
+const lingerTime = 5 * time.Second
+
 // ServeHTTP takes a request that came in on l down the line.
 func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t := l.proxy.table.Load()
@@ -54,6 +58,10 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 	}
 	if x.Status == 0 {
 		x.Status = statusCallerLeft
+	}
+	if r.ContentLength != 0 {
+		// What is left of the body the server reads, to keep the connection; not for ever.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTime))
 	}
 	x.Total = time.Since(x.Start)
 	if t.deps.Observe != nil {

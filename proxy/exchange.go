@@ -81,7 +81,10 @@ type response struct {
 }
 
 func (w *response) WriteHeader(status int) {
-	if !w.wrote && status >= 200 {
+	if status < 200 {
+		return // interim responses pass the checks on answers by; RFC 9110 §15.2 lets a proxy drop them
+	}
+	if !w.wrote {
 		w.wrote = true
 		w.x.Status = status
 		if w.draining.Load() {

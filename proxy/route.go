@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gorilla/mux"
@@ -12,7 +14,8 @@ type router struct{ *mux.Router }
 
 // newRouter makes the router of host routes and prefixes; listeners of one
 // upstream do without. It is asked for matches only and serves nothing, so that
-// it never redirects. Prefixes match by segment: /transfer is not /transferX.
+// it never redirects. Prefixes match by segment, the longest
+// first: /transfer is not /transferX.
 func newRouter(upstreams map[string]*Upstream) router {
 	found := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	for _, name := range names(upstreams) {
@@ -22,7 +25,11 @@ func newRouter(upstreams map[string]*Upstream) router {
 			}).Handler(u)
 		}
 	}
-	for _, name := range names(upstreams) {
+	longestFirst := names(upstreams)
+	slices.SortStableFunc(longestFirst, func(a, b string) int {
+		return cmp.Compare(len(upstreams[b].prefix), len(upstreams[a].prefix))
+	})
+	for _, name := range longestFirst {
 		u := upstreams[name]
 		found.Path(u.prefix).Handler(u)
 		found.PathPrefix(u.prefix + "/").Handler(u)

@@ -18,7 +18,7 @@ import (
 const maxConfigBytes = 1 << 20
 
 // searchPath is where a configuration is looked for when nobody names one.
-var searchPath = []string{"./config.yaml", "/etc/bearerd/config.yaml"}
+var searchPath = []string{"config.yaml", "/etc/bearerd/config.yaml"}
 
 // FindConfig returns path, or the first of ./config.yaml and
 // /etc/bearerd/config.yaml that exists. Its error is a Mistakes.
@@ -50,7 +50,7 @@ func Load(path string, overrides Overrides) (*Config, error) {
 		}
 		return nil, Mistakes{fmt.Sprintf("%s: cannot be read: %v; name the configuration file with --config", path, err)}
 	}
-	return parse(strings.TrimPrefix(path, "./"), data, overrides)
+	return parse(path, data, overrides)
 }
 
 func parse(name string, data []byte, overrides Overrides) (*Config, error) {

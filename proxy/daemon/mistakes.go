@@ -26,7 +26,12 @@ func (m Mistakes) Count() string {
 type mistakes struct {
 	*document
 	prefix []any
-	found  *[]mistake
+	*findings
+}
+
+type findings struct {
+	found  []mistake
+	hushed map[string]bool // paths whose mistakes only follow from another
 }
 
 type mistake struct {
@@ -34,16 +39,28 @@ type mistake struct {
 	text         string
 }
 
-func newMistakes(doc *document) *mistakes { return &mistakes{document: doc, found: new([]mistake)} }
+func newMistakes(doc *document) *mistakes {
+	return &mistakes{document: doc, findings: &findings{hushed: map[string]bool{}}}
+}
 
 // under returns the collector for a section.
 func (m *mistakes) under(section string) *mistakes {
-	return &mistakes{m.document, append(slices.Clip(m.prefix), section), m.found}
+	return &mistakes{m.document, append(slices.Clip(m.prefix), section), m.findings}
+}
+
+// hush keeps quiet about paths that are wrong only because of what was noted already.
+func (m *mistakes) hush(paths ...[]any) {
+	for _, path := range paths {
+		m.hushed[pathText(slices.Concat(m.prefix, path))] = true
+	}
 }
 
 // Add notes a mistake at path, or at the nearest place above it that the file has.
 func (m *mistakes) Add(path []any, format string, args ...any) {
 	full := slices.Concat(m.prefix, path)
+	if m.hushed[pathText(full)] {
+		return
+	}
 	line, column := m.locate(full)
 	m.addAt(line, column, pathText(full), fmt.Sprintf(format, args...))
 }
@@ -52,7 +69,7 @@ func (m *mistakes) addAt(line, column int, path, text string) {
 	if path != "" {
 		text = path + ": " + text
 	}
-	*m.found = append(*m.found, mistake{line, column, fmt.Sprintf("%s:%d:%d: %s", m.name, line, column, text)})
+	m.found = append(m.found, mistake{line, column, fmt.Sprintf("%s:%d:%d: %s", m.name, line, column, text)})
 }
 
 // Unknown notes that there is no such name.
@@ -73,14 +90,14 @@ func (m *mistakes) choice(path []any, kind, value string, known []string) {
 
 // all returns the mistakes in file order, or nil.
 func (m *mistakes) all() error {
-	if len(*m.found) == 0 {
+	if len(m.found) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(*m.found, func(a, b mistake) int {
+	slices.SortStableFunc(m.found, func(a, b mistake) int {
 		return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.column, b.column))
 	})
-	lines := make(Mistakes, len(*m.found))
-	for i, one := range *m.found {
+	lines := make(Mistakes, len(m.found))
+	for i, one := range m.found {
 		lines[i] = one.text
 	}
 	return lines

@@ -129,7 +129,9 @@ func (c *Config) expandPresets(m *mistakes) map[string]policy.Upstream {
 		}
 		filled, known := clientPresets[client.Preset]
 		if !known {
-			m.Unknown([]any{"credentials", "clients", name, "preset"}, "preset", client.Preset, sortedKeys(clientPresets))
+			path := []any{"credentials", "clients", name}
+			m.Unknown(append(path, "preset"), "preset", client.Preset, sortedKeys(clientPresets))
+			m.hush(append(path, "token_url"))
 		}
 		fill(&client.TokenURL, filled.TokenURL)
 		fill(&client.Auth, filled.Auth)
@@ -147,6 +149,7 @@ func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
 	p, known := presets[u.Preset]
 	if u.Preset != "" && !known {
 		m.Unknown(append(path, "preset"), "preset", u.Preset, sortedKeys(presets))
+		m.hush(path, append(path, "url"))
 	}
 	id := p.id(u, path, m)
 	if !known {

@@ -1,0 +1,165 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"testing"
+
+	"bearerd/credentials"
+)
+
+func TestRelocate(t *testing.T) {
+	for _, tt := range []struct {
+		name, base, prefix, location, want string
+	}{
+		{"a full URL of the upstream", "https://up.example", "/up", "https://up.example/v1/x?q=1#f", "/up/v1/x?q=1#f"},
+		{"its default port spelled out", "https://up.example", "/up", "https://up.example:443/x", "/up/x"},
+		{"its name in capitals", "https://up.example", "/up", "https://UP.example/x", "/up/x"},
+		{"a path", "https://up.example", "/up", "/v1/x%2Fy?q", "/up/v1/x%2Fy?q"},
+		{"a network path", "https://up.example", "/up", "//up.example/x", "/up/x"},
+		{"the host alone", "https://up.example", "/up", "https://up.example", "/up/"},
+		{"the host and a query", "https://up.example", "/up", "https://up.example?q=1", "/up/?q=1"},
+		{"below a base path", "https://up.example/v1/", "/up", "https://up.example/v1/x", "/up/x"},
+		{"the base path itself", "https://up.example/v1", "/up", "/v1", "/up"},
+		{"outside the base path", "https://up.example/v1", "/up", "/v2/x", "https://up.example/v2/x"},
+		{"beside the base path", "https://up.example/v1", "/up", "/v10/x", "https://up.example/v10/x"},
+		{"on a host route", "https://up.example", "", "https://up.example/x", "/x"},
+		{"on a host route, the base itself", "https://up.example/v1", "", "/v1", "https://up.example/v1"},
+		{"on a host route, a network path in disguise", "https://up.example/v1", "", "/v1//evil.example/x", "https://up.example/v1//evil.example/x"},
+		{"relative", "https://up.example", "/up", "x/y", "x/y"},
+		{"a query alone", "https://up.example", "/up", "?page=2", "?page=2"},
+		{"another host", "https://up.example", "/up", "https://auth.globus.org/login?x=1", "https://auth.globus.org/login?x=1"},
+		{"another port", "https://up.example", "/up", "https://up.example:8443/x", "https://up.example:8443/x"},
+		{"another scheme", "https://up.example", "/up", "http://up.example/x", "http://up.example/x"},
+		{"with user information", "https://up.example", "/up", "https://me@up.example/x", "https://me@up.example/x"},
+		{"no URL", "https://up.example", "/up", "http://%zz", "http://%zz"},
+		{"opaque", "https://up.example", "/up", "mailto:me@up.example", "mailto:me@up.example"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			base, err := url.Parse(tt.base)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := (&Upstream{base: base}).relocate(tt.location, tt.prefix); got != tt.want {
+				t.Errorf("relocate(%q) = %q, want %q", tt.location, got, tt.want)
+			}
+		})
+	}
+}
+
+// tripper is a RoundTripper that counts.
+type tripper struct {
+	asked int
+	do    func(*http.Request) (*http.Response, error)
+}
+
+func (r *tripper) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.asked++
+	return r.do(req)
+}
+
+func answering(status int) *tripper {
+	return &tripper{do: func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody}, nil
+	}}
+}
+
+// TestAuthorize_SendsACredentialOnlyToItsOwnOrigin moves a request that was
+// decided on to every wrong place there is, just before it leaves.
+func TestAuthorize_SendsACredentialOnlyToItsOwnOrigin(t *testing.T) {
+	authorizer, err := credentials.AccessToken(credentials.NewSecret("AgStatic"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		url, host string
+		leaves    bool
+	}{
+		{"https://up.example/x", "", true},
+		{"https://up.example:443/x", "", true},
+		{"https://UP.example/x", "", true},
+		{"https://up.example/x", "up.example", true},
+		{"https://up.example/x", "other.example", false},
+		{"http://up.example/x", "", false},
+		{"https://up.example:8443/x", "", false},
+		{"https://up.example.evil.example/x", "", false},
+		{"https://evil.example/x", "", false},
+		{"https://169.254.169.254/", "", false},
+		{"", "", false},
+	} {
+		next := answering(200)
+		req, err := http.NewRequest("GET", tt.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = tt.host
+		x := &Exchange{bound: bound{"up", authorizer, "https://up.example:443"}}
+		resp, err := authorize{next}.RoundTrip(req.WithContext(context.WithValue(req.Context(), exchangeKey{}, x)))
+		if resp != nil {
+			_ = resp.Body.Close()
+		}
+		if got := next.asked == 1 && err == nil; got != tt.leaves {
+			t.Errorf("to %q with Host %q: left %v (%v), want %v", tt.url, tt.host, got, err, tt.leaves)
+		}
+	}
+}
+
+// withExchange is a request as the RoundTrippers get it.
+func withExchange(t *testing.T) (*http.Request, *Exchange) {
+	x := &Exchange{}
+	req, err := http.NewRequestWithContext(context.WithValue(t.Context(), exchangeKey{}, x), "GET", "https://up.example/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req, x
+}
+
+func TestBreaker_IsToldOfPanics(t *testing.T) {
+	b := newBreaker(&tripper{do: func(*http.Request) (*http.Response, error) { panic("transport") }})
+	for i := range 2 * breakerMinimum {
+		req, _ := withExchange(t)
+		func() {
+			defer func() { _ = recover() }()
+			_, err := b.RoundTrip(req) //nolint:bodyclose // it panics or refuses
+			var own *Error
+			if i >= breakerMinimum && (!errors.As(err, &own) || own.Code != "breaker_open") {
+				t.Errorf("request %d: %v, want the breaker to be open after %d panics", i, err, breakerMinimum)
+			}
+		}()
+	}
+}
+
+func TestBreaker_CountsWhatIsTheUpstreamsFault(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		next  *tripper
+		opens bool
+	}{
+		{"500 is an answer", answering(500), false},
+		{"429 is an answer", answering(429), false},
+		{"401 is an answer", answering(401), false},
+		{"502", answering(502), true},
+		{"503", answering(503), true},
+		{"504", answering(504), true},
+		{"503 that says when to come back", &tripper{do: func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 503, Header: http.Header{"Retry-After": {"1"}}, Body: http.NoBody}, nil
+		}}, false},
+		{"no answer", &tripper{do: func(*http.Request) (*http.Response, error) { return nil, errors.New("reset") }}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBreaker(tt.next)
+			for range 3 * breakerMinimum {
+				req, _ := withExchange(t)
+				resp, err := b.RoundTrip(req)
+				if err == nil {
+					_ = resp.Body.Close()
+				}
+			}
+			if opened := tt.next.asked < 3*breakerMinimum; opened != tt.opens {
+				t.Errorf("after %d of %d requests the breaker is open: %v, want %v", tt.next.asked, 3*breakerMinimum, opened, tt.opens)
+			}
+		})
+	}
+}

@@ -1,0 +1,134 @@
+package proxy_test
+
+import (
+	"bearerd/credentials"
+	"testing"
+
+	"bearerd/proxy"
+)
+
+func TestRoute_FindsUpstreamByPrefixAndHost(t *testing.T) {
+	one, two := newWire(t), newWire(t)
+	token := staticToken(t)
+	r := newRig(t, settings{
+		upstreams: map[string]proxy.UpstreamConfig{
+			"one": {URL: one.url, InsecureHTTP: true, Host: "One.localhost"},
+			"two": {URL: two.url + "/v1", InsecureHTTP: true, Prefix: "/one/deeper"},
+		},
+		rules:       anything("one", "two"),
+		authorizers: map[string]credentials.Authorizer{"one": token, "two": token},
+	})
+	for _, tt := range []struct {
+		host, path string
+		one, two   string // what each received, "" for nothing
+	}{
+		{"localhost", "/one/a", "/a", ""},
+		{"localhost", "/one", "/", ""},
+		{"localhost", "/one/", "/", ""},
+		{"localhost", "/one?q=1", "/?q=1", ""},
+		{"localhost", "/one/deep", "/deep", ""},
+		{"localhost", "/one/deeper/a", "", "/v1/a"},
+		{"localhost", "/oneX/a", "", ""},
+		{"localhost", "/one@evil.example/x", "", ""},
+		{"localhost", "/%6fne/a", "", ""},
+		{"localhost", "/ONE/a", "", ""},
+		{"localhost", "/two/a", "", ""},
+		{"localhost", "/", "", ""},
+		{"one.localhost", "/a/b", "/a/b", ""},
+		{"ONE.localhost:99", "/one/a", "/one/a", ""},
+		{"one.localhost", "/one/deeper/a", "/one/deeper/a", ""},
+	} {
+		got := r.raw("GET " + tt.path + " HTTP/1.1\r\nHost: " + tt.host + "\r\nConnection: close\r\n\r\n")
+		if first(one.received()) != tt.one {
+			t.Errorf("%s%s: one received another path than %q", tt.host, tt.path, tt.one)
+		}
+		if first(two.received()) != tt.two {
+			t.Errorf("%s%s: two received another path than %q", tt.host, tt.path, tt.two)
+		}
+		if tt.one+tt.two == "" && (got.status != 404 || got.code() != "no_upstream") {
+			t.Errorf("%s%s: answered %d %s, want 404 no_upstream", tt.host, tt.path, got.status, got.code())
+		}
+	}
+}
+
+func first(heads []string) string {
+	if len(heads) == 0 {
+		return ""
+	}
+	return target(heads[0])
+}
+
+func TestRoute_ListenerOfOneUpstreamHasNoPrefix(t *testing.T) {
+	one, two := newWire(t), newWire(t)
+	s := to(t, one.url)
+	s.upstreams["two"] = proxy.UpstreamConfig{URL: two.url, InsecureHTTP: true}
+	s.authorizers["two"] = staticToken(t)
+	s.rules = anything("up", "two")
+	s.listener.Upstream = "up"
+	r := newRig(t, s)
+	for _, path := range []string{"/v0.10/task_list", "/up/a", "/two/a", "/"} {
+		r.do("GET", path, "")
+		if got := first(one.received()); got != path {
+			t.Errorf("%s: the listener's upstream received %q", path, got)
+		}
+		if got := two.received(); len(got) > 0 {
+			t.Errorf("%s: another upstream received %q", path, got)
+		}
+	}
+}
+
+func TestGuard_HostMustBeKnown(t *testing.T) {
+	w := newWire(t)
+	s := to(t, w.url)
+	s.listener.Hosts = []string{"Bearerd.example.svc"}
+	r := newRig(t, s)
+	for _, tt := range []struct {
+		host string
+		want int
+	}{
+		{"localhost", 204}, {"localhost:8080", 204}, {"LOCALHOST", 204}, {"127.0.0.1", 204}, {"127.0.0.1:1", 204},
+		{"bearerd.example.svc", 204}, {"bearerd.example.svc:80", 204},
+		{"evil.example", 421}, {"localhost.evil.example", 421}, {"localhost.", 421}, {"0.0.0.0", 421}, {"127.0.0.2", 421},
+		{"127.0.0.1.nip.io", 421}, {"[::1]", 421}, {"", 421}, {":8080", 421}, {"localhost,evil", 421},
+	} {
+		got := r.raw("GET /up/a HTTP/1.1\r\nHost: " + tt.host + "\r\nConnection: close\r\n\r\n")
+		if got.status != tt.want {
+			t.Errorf("Host %q: answered %d, want %d", tt.host, got.status, tt.want)
+		}
+		if heads := w.received(); len(heads) > 0 != (tt.want == 204) {
+			t.Errorf("Host %q: the upstream received %q", tt.host, heads)
+		}
+	}
+	if got := r.raw("GET /up/a HTTP/1.0\r\n\r\n"); got.status != 204 {
+		t.Errorf("HTTP/1.0 without Host: answered %d, want 204", got.status)
+	}
+}
+
+func TestGuard_RefusesBrowsersAndTricks(t *testing.T) {
+	w := newWire(t)
+	r := newRig(t, to(t, w.url))
+	for _, tt := range []struct {
+		header string
+		code   string // "" for forwarded
+	}{
+		{"Accept: */*", ""},
+		{"Sec-Fetch-Mode: cors", ""}, // Node's fetch sends it alone
+		{"Connection: keep-alive, TE", ""},
+		{"Origin: https://evil.example", "browser_refused"},
+		{"Origin: null", "browser_refused"},
+		{"Sec-Fetch-Site: same-origin", "browser_refused"},
+		{"Sec-Fetch-Site: none", "browser_refused"},
+		{"X-HTTP-Method-Override: DELETE", "request_ambiguous"},
+		{"x-method-override: DELETE", "request_ambiguous"},
+		{"Connection: Authorization", "request_ambiguous"},
+		{"Connection: close, If-Match", "request_ambiguous"},
+	} {
+		got := r.raw("GET /up/a HTTP/1.1\r\nHost: localhost\r\n" + tt.header + "\r\n\r\n")
+		if got.code() != tt.code {
+			t.Errorf("%s: code %q, want %q", tt.header, got.code(), tt.code)
+		}
+		if heads := w.received(); len(heads) > 0 != (tt.code == "") {
+			t.Errorf("%s: the upstream received %q", tt.header, heads)
+		}
+	}
+}
