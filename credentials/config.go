@@ -101,6 +101,9 @@ func (c *ClientConfig) resolve(path []any, m Mistakes) {
 	} else if c.ClientID == "" {
 		m.Add(append(path, "client_id"), "missing; write the client's id, or env:NAME")
 	}
+	if strings.Contains(c.id, ":") && c.Auth == "globus_basic" {
+		m.Add(append(path, "client_id"), "has a colon, which HTTP Basic cannot carry; write the id alone")
+	}
 	secret, err := c.ClientSecret.Read()
 	if err != nil {
 		m.Add(append(path, "client_secret"), "%v", err)
@@ -149,8 +152,8 @@ func (t *TokenConfig) resolve(path []any, clients map[string]ClientConfig, m Mis
 			}
 		}
 	case t.Username != "" || t.Password != "":
-		if t.Username == "" {
-			m.Add(path, "password without username; write both")
+		if t.Username == "" || strings.Contains(t.Username, ":") {
+			m.Add(path, "password without a username that HTTP Basic can carry (no colon); write both")
 		}
 		read("password", t.Password)
 	default:

@@ -17,7 +17,7 @@ const maxTokenBytes = 8 << 10
 // It prints as its fingerprint. The zero Token is no token.
 type Token struct {
 	value          Secret
-	header         []string // the Authorization value, made once
+	header         func() []string // the Authorization value, made once; fmt shows of a func its address only
 	fingerprint    string
 	ResourceServer string   // as the token endpoint names it; "" where it does not
 	Scopes         []string // granted; nil where the endpoint did not say
@@ -37,9 +37,10 @@ func newBearer(value string) (Token, error) {
 
 func newToken(value, header string) Token {
 	sum := sha256.Sum256([]byte(value))
+	values := []string{header}
 	return Token{
 		value:       NewSecret(value),
-		header:      []string{header},
+		header:      func() []string { return values },
 		fingerprint: "sha256:" + hex.EncodeToString(sum[:4]),
 	}
 }
@@ -97,4 +98,4 @@ func (t Token) usable(now time.Time, margin time.Duration) bool {
 }
 
 // put makes the token req's only Authorization.
-func (t Token) put(req *http.Request) { req.Header["Authorization"] = t.header }
+func (t Token) put(req *http.Request) { req.Header["Authorization"] = t.header() }
