@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"maps"
 	"net/netip"
 	"regexp"
@@ -40,12 +41,14 @@ type Mistakes interface {
 	Unknown(path []any, kind, name string, known []string)
 }
 
+const maxName = 64
+
 var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$`)
 
 // ValidName reports whether a caller, rule, upstream or credential may have this
 // name: lower-case letters, digits, ".", "_" and "-", so that it needs no
 // quoting in a URL, a log line or YAML.
-func ValidName(name string) bool { return len(name) <= 64 && validName.MatchString(name) }
+func ValidName(name string) bool { return len(name) <= maxName && validName.MatchString(name) }
 
 func (cfg Config) newCallers(m Mistakes) []caller {
 	var callers []caller
@@ -74,6 +77,9 @@ func parsePrefix(text string) (netip.Prefix, error) {
 		return netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
 	}
 	prefix, err := netip.ParsePrefix(text)
+	if err == nil && prefix.Addr().Is4In6() {
+		err = errors.New("an IPv4 address in IPv6 form")
+	}
 	return prefix.Masked(), err
 }
 
@@ -125,21 +131,22 @@ func checkList(path []any, key, kind string, list, known []string, m Mistakes) {
 
 // named returns what the rule's operations mean on its j-th upstream.
 func (r RuleConfig) named(path []any, j int, upstream Upstream, m Mistakes) []Access {
+	if len(upstream.Operations) == 0 && len(r.Allow) > 0 {
+		m.Add(append(path, "upstreams", j), "%s has no preset, so allow means nothing there; write methods and paths", r.Upstreams[j])
+		return nil
+	}
 	var access []Access
 	for i, name := range r.Allow {
 		at := slices.IndexFunc(upstream.Operations, func(op Operation) bool { return op.Name == name })
-		switch {
-		case at >= 0:
+		if at >= 0 {
 			access = append(access, upstream.Operations[at].Access...)
-		case len(upstream.Operations) == 0:
-			m.Add(append(path, "upstreams", j), "%s has no preset, so allow means nothing there; write methods and paths", r.Upstreams[j])
-		default:
-			known := make([]string, len(upstream.Operations))
-			for k, op := range upstream.Operations {
-				known[k] = op.Name
-			}
-			m.Unknown(append(path, "allow", i), "operation of "+r.Upstreams[j], name, known)
+			continue
 		}
+		known := make([]string, len(upstream.Operations))
+		for k, op := range upstream.Operations {
+			known[k] = op.Name
+		}
+		m.Unknown(append(path, "allow", i), "operation of "+r.Upstreams[j], name, known)
 	}
 	return access
 }

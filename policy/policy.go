@@ -81,8 +81,18 @@ func (p *Policy) Suggest(req Request) string {
 			break
 		}
 	}
-	return fmt.Sprintf("- {name: %s-%s, callers: [%s], upstreams: [%s], %s}",
-		req.Caller, req.Upstream, req.Caller, req.Upstream, access)
+	return fmt.Sprintf("- {name: %s, callers: [%s], upstreams: [%s], %s}",
+		p.freeName(req.Caller+"-"+req.Upstream), req.Caller, req.Upstream, access)
+}
+
+// freeName returns a rule name like base that no rule has.
+func (p *Policy) freeName(base string) string {
+	base = base[:min(len(base), maxName-4)]
+	name := base
+	for i := 2; slices.ContainsFunc(p.rules, func(r rule) bool { return r.name == name }); i++ {
+		name = fmt.Sprintf("%s-%d", base, i)
+	}
+	return name
 }
 
 // quotePath writes a raw path as a pattern of itself, quoted for a YAML flow list.
