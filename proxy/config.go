@@ -80,8 +80,10 @@ func (c *Config) Resolve(m Mistakes) {
 			m.Add(append(path, "address"), "%q is there already; write each address once", l.Address)
 		}
 	}
-	if c.Drain.Delay < 0 || c.Drain.Timeout < 0 {
-		m.Add([]any{"drain"}, "a negative duration; write one such as 20s")
+	for key, value := range map[string]time.Duration{"delay": c.Drain.Delay, "timeout": c.Drain.Timeout} {
+		if value < 0 {
+			m.Add([]any{"drain", key}, "%v is negative; write a duration such as 20s", value)
+		}
 	}
 	if len(c.Upstreams) == 0 {
 		m.Add([]any{"upstreams"}, "missing or empty; write at least one, such as transfer: {preset: transfer}")
@@ -139,10 +141,10 @@ func (u *UpstreamConfig) resolve(name string, path []any, m Mistakes) {
 	if u.Credential == "" {
 		u.Credential = name
 	}
-	if u.Prefix == "" {
+	switch {
+	case u.Prefix == "":
 		u.Prefix = "/" + name
-	}
-	if !strings.HasPrefix(u.Prefix, "/") || strings.HasSuffix(u.Prefix, "/") || checkPath(u.Prefix) != "" || strings.Contains(u.Prefix, "%") {
+	case !strings.HasPrefix(u.Prefix, "/"), strings.HasSuffix(u.Prefix, "/"), checkPath(u.Prefix) != "", strings.Contains(u.Prefix, "%"):
 		m.Add(append(path, "prefix"), "%q is no prefix; write one such as /%s, without a / at the end (for none, give the upstream a listener or a host of its own)", u.Prefix, name)
 	}
 	if u.Host != "" {
@@ -199,8 +201,12 @@ func (c Config) Bind(rules []policy.RuleConfig, m Mistakes) map[string]string {
 			bindings[credential] = upstream
 		}
 	}
-	for _, name := range names(c.Upstreams) {
-		bind(c.Upstreams[name].Credential, name, []any{"proxy", "upstreams", name, "credential"})
+	for _, owners := range []bool{true, false} { // who owns a name before who borrows it
+		for _, name := range names(c.Upstreams) {
+			if credential := c.Upstreams[name].Credential; (credential == name) == owners {
+				bind(credential, name, []any{"proxy", "upstreams", name, "credential"})
+			}
+		}
 	}
 	for i, rule := range rules {
 		for _, upstream := range rule.Upstreams {

@@ -80,27 +80,23 @@ type document struct {
 	root yaml.Node
 }
 
-// locate returns line and column of what path names, or of the nearest above it.
+// locate returns line and column of what path names, or of the nearest above it:
+// of a single value, else of its key, else of the list item.
 func (d *document) locate(path []any) (line, column int) {
-	node := &d.root
-	line, column = 1, 1
-	for {
-		node = content(node)
-		if node.Line > 0 && (node.Kind == yaml.ScalarNode || len(path) == 0) {
-			line, column = node.Line, node.Column
-		}
-		if len(path) == 0 {
-			return line, column
-		}
-		key, value := child(node, path[0])
+	node := content(&d.root)
+	line, column = max(node.Line, 1), max(node.Column, 1)
+	for _, step := range path {
+		key, value := child(node, step)
 		if value == nil {
-			return line, column
+			break
 		}
-		if key != nil {
+		node = content(value)
+		line, column = node.Line, node.Column
+		if key != nil && node.Kind != yaml.ScalarNode {
 			line, column = key.Line, key.Column
 		}
-		node, path = value, path[1:]
 	}
+	return line, column
 }
 
 // content looks through documents and aliases.

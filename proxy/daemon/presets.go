@@ -150,6 +150,9 @@ func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
 	if u.Preset != "" && !known {
 		m.Unknown(append(path, "preset"), "preset", u.Preset, sortedKeys(presets))
 		m.hush(path, append(path, "url"))
+		for i, rule := range c.Policy.Rules {
+			m.hush([]any{"policy", "rules", i, "upstreams", slices.Index(rule.Upstreams, name)})
+		}
 	}
 	id := p.id(u, path, m)
 	if !known {
