@@ -10,7 +10,7 @@ import (
 type Authorizer interface {
 	// Authorize sets req's credentials, replacing any it carries, and returns
 	// the token used. It may wait for a token until req's context ends; its
-	// errors are *Error, or the context's.
+	// errors are a *RestingError, or the context's.
 	Authorize(req *http.Request) (Token, error)
 	// Rejected gives back a token the upstream refused. If it is still the
 	// current one it is forgotten, so a hundred such calls cost one renewal.

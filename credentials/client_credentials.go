@@ -59,7 +59,8 @@ func (c *ClientCredentials) Authorize(req *http.Request) (Token, error) {
 	return tok, nil
 }
 
-// Token returns a token with margin to spare, or an *Error, or ctx's error.
+// Token returns a token with margin to spare, or a *RestingError around an
+// *Error, or ctx's error.
 func (c *ClientCredentials) Token(ctx context.Context) (Token, error) {
 	if tok := c.current.Load(); tok != nil && tok.usable(time.Now(), c.margin) {
 		return *tok, nil
@@ -120,8 +121,11 @@ func (c *ClientCredentials) renew(ctx context.Context) (Token, error) {
 		}
 		return c.pick(tokens)
 	}()
-	c.settle(tok, err, time.Since(start))
-	return tok, err
+	wait := c.settle(tok, err, time.Since(start))
+	if err != nil {
+		return Token{}, &RestingError{Wait: wait, Err: err}
+	}
+	return tok, nil
 }
 
 // pick returns the token for this resource server, and never another's.
@@ -138,8 +142,9 @@ func (c *ClientCredentials) pick(tokens []Token) (Token, error) {
 	return Token{}, c.endpoint.fail(http.StatusOK, "", reason)
 }
 
-// settle keeps the outcome of a request and tells it.
-func (c *ClientCredentials) settle(tok Token, err error, took time.Duration) {
+// settle keeps the outcome of a request and tells it. After a failure it returns
+// how long the endpoint is left alone.
+func (c *ClientCredentials) settle(tok Token, err error, took time.Duration) time.Duration {
 	c.mu.Lock()
 	told := Renewal{Credential: c.name, Token: tok, Forced: c.forced, Took: took, Err: err}
 	if err == nil {
@@ -154,6 +159,7 @@ func (c *ClientCredentials) settle(tok Token, err error, took time.Duration) {
 	if c.observe != nil {
 		c.observe(told)
 	}
+	return told.RetryIn
 }
 
 // resting returns the last failure while the endpoint is to be left alone.
@@ -166,8 +172,8 @@ func (c *ClientCredentials) resting(now time.Time) error {
 	return nil
 }
 
-// RestingError is the last failure, told again without a request because the
-// token endpoint is left alone for Wait more.
+// RestingError is a failed token request, told to all who waited for it and, until
+// Wait is over, to all who come without another request.
 type RestingError struct {
 	Wait time.Duration
 	Err  error

@@ -136,8 +136,8 @@ func TestClientCredentials_RestsLongerAfterEachFailureAndRecovers(t *testing.T) 
 			rest := time.Duration(seconds) * time.Second
 			if _, err := c.Token(t.Context()); err == nil {
 				t.Fatal("Token() succeeded")
-			} else if _, resting := errors.AsType[*RestingError](err); resting {
-				t.Fatalf("failure %d made no request", i)
+			} else if told, ok := errors.AsType[*RestingError](err); !ok || told.Wait != rest {
+				t.Fatalf("failure %d: %v, want to be told of %v of rest", i, err, rest)
 			}
 			wantRequests(t, g, i+1)
 			time.Sleep(rest - time.Millisecond)

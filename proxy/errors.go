@@ -25,8 +25,6 @@ const (
 
 	// retryNow asks for Retry-After: 0; RetryAfter 0 asks for none.
 	retryNow = time.Nanosecond
-	// tokenWait is the Retry-After where the token endpoint asks for none.
-	tokenWait = 5 * time.Second
 )
 
 // Error is an answer of bearerd's own. Its texts are bearerd's words and names
@@ -164,24 +162,27 @@ func asError(r *http.Request, x *Exchange, cause error) *Error {
 	var (
 		own     *Error
 		resting *credentials.RestingError
-		token   *credentials.Error
 	)
 	switch {
 	case errors.As(cause, &own):
 		return own
 	case errors.Is(r.Context().Err(), context.Canceled):
 		return nil
-	case errors.As(cause, &token):
-		e := &Error{Code: "token_unavailable", Detail: "no token for credential " + x.Credential + ": " + token.Error(), RetryAfter: max(token.RetryAfter, tokenWait)}
-		if errors.As(cause, &resting) {
-			e.RetryAfter = resting.Wait
-		}
-		if !token.Temporary() {
-			e.Code, e.RetryAfter, e.Key = "token_rejected", 0, "credentials"
-		}
-		return e
+	case errors.As(cause, &resting):
+		return tokenError(x, resting)
 	}
 	return wireError(x, cause)
+}
+
+// tokenError is for a credential that has no token: for now, or until somebody
+// sees to the client or its scopes.
+func tokenError(x *Exchange, resting *credentials.RestingError) *Error {
+	e := &Error{Code: "token_unavailable", RetryAfter: resting.Wait, Detail: "no token for credential " + x.Credential + ": " + resting.Error()}
+	var refused *credentials.Error
+	if errors.As(resting.Err, &refused) && !refused.Temporary() {
+		e.Code, e.RetryAfter, e.Key = "token_rejected", 0, "credentials"
+	}
+	return e
 }
 
 // wireError is for what the transport says. Its errors can quote the upstream's
