@@ -163,6 +163,8 @@ func (m *mistakes) structural(e *yaml.LoadError) {
 		m.unknownKey(line, column, path, name)
 	case node != nil && strings.HasPrefix(e.Message, "cannot construct"):
 		m.addAt(line, column, pathText(path), misfit(typeAt(path), node))
+	case e.Stage == "constructor": // its other words are Go's
+		m.addAt(line, column, pathText(path), "not understood here; write a configuration as the shipped config.yaml")
 	default:
 		m.addAt(line, column, "", "not YAML: "+e.Message+"; check indentation, quotes and brackets")
 	}

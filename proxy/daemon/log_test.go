@@ -1,0 +1,94 @@
+package daemon
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bearerd/credentials"
+	"bearerd/proxy"
+)
+
+// written is what a logger of that configuration writes of one request and one
+// failed renewal.
+func written(t *testing.T, cfg LogConfig) string {
+	t.Helper()
+	var out bytes.Buffer
+	l := newLogger(cfg, &out)
+	l.request(&proxy.Exchange{ID: "id", Method: "GET", Target: "/transfer/\x1b[2J\u202ex", Status: 200, Caller: "local"})
+	l.renewal(credentials.Renewal{Credential: "transfer", Err: errors.New("refused"), RetryIn: time.Second})
+	if out.Len() != 0 {
+		t.Error("a line was written at once, which costs a request a write(2)")
+	}
+	l.out.flush()
+	return out.String()
+}
+
+func TestLog_JSONHasOneObjectALine(t *testing.T) {
+	lines := strings.Split(strings.TrimSpace(written(t, LogConfig{Level: "info", Format: "auto", Access: true})), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("%d lines, want 2: %q", len(lines), lines)
+	}
+	for _, line := range lines {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if at, err := time.Parse(time.RFC3339, fields["time"].(string)); err != nil || at.Location() != time.UTC {
+			t.Errorf("time is %v, want RFC 3339 in UTC", fields["time"])
+		}
+	}
+	if !strings.Contains(lines[1], `"retry_in_ms":1000`) || !strings.Contains(lines[0], `"path":"/transfer/·[2J·x"`) {
+		t.Errorf("the lines are %q", lines)
+	}
+}
+
+func TestLog_ConsoleIsForPeople(t *testing.T) {
+	text := written(t, LogConfig{Level: "info", Format: "console", Access: true})
+	if strings.Contains(text, "{") || strings.Contains(text, "\x1b") || !strings.Contains(text, "WRN token renewal failed") {
+		t.Errorf("the console shows %q", text)
+	}
+}
+
+func TestLog_LevelAndAccessChoose(t *testing.T) {
+	if text := written(t, LogConfig{Level: "info", Format: "json"}); strings.Contains(text, "request_id") {
+		t.Errorf("without access there is %q", text)
+	}
+	if text := written(t, LogConfig{Level: "error", Format: "json", Access: true}); text != "" {
+		t.Errorf("at level error there is %q", text)
+	}
+}
+
+func TestLog_LinesAppearSoonAndAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		l := newLogger(LogConfig{Level: "info", Format: "json", Access: true}, &out)
+		done := make(chan struct{})
+		go l.out.flushing(done)
+		l.Info().Msg("first")
+		time.Sleep(2 * logFlushEvery)
+		synctest.Wait()
+		if !strings.Contains(out.String(), "first") {
+			t.Errorf("after %v there is %q", 2*logFlushEvery, out.String())
+		}
+		l.Info().Msg("second")
+		close(done)
+		synctest.Wait()
+		if !strings.Contains(out.String(), "second") {
+			t.Errorf("at the end there is %q", out.String())
+		}
+	})
+}
+
+func TestPrintable_BoundsAndDisarms(t *testing.T) {
+	if got := printable(strings.Repeat("é", 1000)); len([]rune(got)) != maxLoggedPath {
+		t.Errorf("%d characters of 1000, want %d", len([]rune(got)), maxLoggedPath)
+	}
+	if got := printable("a\nb\x00c\xffd"); got != "a·b·c\ufffdd" {
+		t.Errorf("printable gives %q", got)
+	}
+}

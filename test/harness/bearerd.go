@@ -1,0 +1,245 @@
+package harness
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"bearerd/test/emulator"
+)
+
+const (
+	secretFile = "secret" // beside the configuration, which is where bearerd runs
+	configFile = "config.yaml"
+	patience   = 30 * time.Second // for anything bearerd should do, which takes a fraction of it
+)
+
+// Bearerd is a running `bearerd run`.
+type Bearerd struct {
+	URL string // http://HOST:PORT of the first address listened on
+	PID int
+	Dir string // where it runs: its configuration and secret
+
+	t       testing.TB
+	secrets []string
+	cmd     *exec.Cmd
+	stdout  output
+	stderr  output
+	exited  chan struct{} // closed once it has exited and all it wrote was read
+	stopped bool
+}
+
+// Option changes what Start starts.
+type Option func(*setup)
+
+type setup struct {
+	secret string
+	args   []string
+	env    []string
+}
+
+// Secret has Start write another client secret than the emulator's own.
+func Secret(secret string) Option { return func(s *setup) { s.secret = secret } }
+
+// Args adds arguments behind `run -c config.yaml`.
+func Args(args ...string) Option { return func(s *setup) { s.args = append(s.args, args...) } }
+
+// Env adds NAME=value to an environment that has little else.
+func Env(pairs ...string) Option { return func(s *setup) { s.env = append(s.env, pairs...) } }
+
+// Start runs bearerd with a configuration (see Config) and returns when it
+// listens. When the test ends bearerd is stopped, must exit with 0, and must
+// have written no token and no secret.
+func Start(t testing.TB, config string, options ...Option) *Bearerd {
+	t.Helper()
+	s := setup{secret: emulator.DemoClientSecret}
+	for _, option := range options {
+		option(&s)
+	}
+	b := &Bearerd{t: t, Dir: t.TempDir(), secrets: []string{s.secret, emulator.DemoClientSecret}, exited: make(chan struct{})}
+	for name, text := range map[string]string{configFile: config, secretFile: s.secret + "\n"} {
+		if err := os.WriteFile(filepath.Join(b.Dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.cmd = exec.Command(Binary(t), append([]string{"run", "-c", configFile, "--log-format", "json"}, s.args...)...)
+	b.cmd.Dir = b.Dir
+	b.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.Dir, "TMPDIR=" + b.Dir}, s.env...)
+	b.stdout.init()
+	b.stderr.init()
+	b.cmd.Stdout, b.cmd.Stderr = &b.stdout, &b.stderr
+	if err := b.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.PID = b.cmd.Process.Pid
+	go func() { // ends with the process, which end waits for
+		_ = b.cmd.Wait() // its outcome is in ProcessState
+		close(b.exited)
+	}()
+	t.Cleanup(b.end)
+	line := b.WaitLog(func(line map[string]any) bool { return line["message"] == "listening" })
+	address, _ := line["address"].(string)
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		t.Fatalf("bearerd listens on %q", address)
+	}
+	b.URL = "http://" + address
+	return b
+}
+
+// Log returns the log so far, a map for each line. Lines appear up to 0.1 s late.
+func (b *Bearerd) Log() []map[string]any {
+	lines, _ := b.stderr.snapshot()
+	return lines
+}
+
+// WaitLog waits for a line that wanted accepts, also among those already there,
+// and returns it. The test fails if none comes.
+func (b *Bearerd) WaitLog(wanted func(line map[string]any) bool) map[string]any {
+	b.t.Helper()
+	giveUp := time.NewTimer(patience)
+	defer giveUp.Stop()
+	for seen, exited := 0, false; ; {
+		lines, changed := b.stderr.snapshot()
+		if i := slices.IndexFunc(lines[seen:], wanted); i >= 0 {
+			return lines[seen+i]
+		}
+		seen = len(lines)
+		if exited {
+			b.t.Fatalf("bearerd exited with %d before the log line that was waited for", b.cmd.ProcessState.ExitCode())
+		}
+		select {
+		case <-changed:
+		case <-b.exited:
+			exited = true // look once more
+		case <-giveUp.C:
+			b.t.Fatal("the log line that was waited for did not come")
+		}
+	}
+}
+
+// Requests waits until the log has n lines for requests, and returns all it has.
+func (b *Bearerd) Requests(n int) []map[string]any {
+	b.t.Helper()
+	var found []map[string]any
+	b.WaitLog(func(line map[string]any) bool {
+		if line["message"] == "request" {
+			found = append(found, line)
+		}
+		return len(found) >= n
+	})
+	return b.Lines("request")
+}
+
+// Lines returns the log lines so far with a message.
+func (b *Bearerd) Lines(message string) []map[string]any {
+	return slices.DeleteFunc(b.Log(), func(line map[string]any) bool { return line["message"] != message })
+}
+
+// Signal sends a signal.
+func (b *Bearerd) Signal(s os.Signal) {
+	b.t.Helper()
+	if err := b.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		b.t.Fatal(err)
+	}
+}
+
+// Wait waits for bearerd to exit and returns its exit code, -1 if a signal ended it.
+func (b *Bearerd) Wait() int {
+	b.t.Helper()
+	select {
+	case <-b.exited:
+	case <-time.After(patience):
+		_ = b.cmd.Process.Kill()
+		<-b.exited
+		b.t.Errorf("bearerd did not exit within %v", patience)
+	}
+	b.stopped = true
+	return b.cmd.ProcessState.ExitCode()
+}
+
+// Stop sends SIGTERM, waits, and checks that bearerd exited with 0 and wrote no
+// token and no secret.
+func (b *Bearerd) Stop() {
+	b.t.Helper()
+	b.Signal(syscall.SIGTERM)
+	if code := b.Wait(); code != 0 {
+		b.t.Errorf("bearerd exited with %d after SIGTERM, want 0", code)
+	}
+	b.checkOutput()
+}
+
+// Output returns everything bearerd wrote so far, stdout first.
+func (b *Bearerd) Output() []byte { return slices.Concat(b.stdout.bytes(), b.stderr.bytes()) }
+
+func (b *Bearerd) checkOutput() {
+	b.t.Helper()
+	for _, found := range FindSecrets(b.Output(), b.secrets...) {
+		b.t.Errorf("what bearerd wrote: %s", found)
+	}
+}
+
+// end is what every started bearerd comes to.
+func (b *Bearerd) end() {
+	if !b.stopped {
+		b.Stop()
+	}
+	b.checkOutput()
+	if b.t.Failed() && len(FindSecrets(b.Output(), b.secrets...)) == 0 {
+		b.t.Logf("bearerd wrote:\n%s", b.Output())
+	}
+}
+
+// output keeps what is written to it, and takes lines of JSON apart.
+type output struct {
+	mu      sync.Mutex // guards the fields below
+	data    []byte
+	parsed  int // bytes of data that lines has
+	lines   []map[string]any
+	changed chan struct{} // closed when data grows, and replaced
+}
+
+func (o *output) init() { o.changed = make(chan struct{}) }
+
+// Write keeps p. A line that is no JSON object counts as its message.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.data = append(o.data, p...)
+	for {
+		n := bytes.IndexByte(o.data[o.parsed:], '\n')
+		if n < 0 {
+			break
+		}
+		text := o.data[o.parsed : o.parsed+n]
+		o.parsed += n + 1
+		var line map[string]any
+		if json.Unmarshal(text, &line) != nil {
+			line = map[string]any{"message": string(text)}
+		}
+		o.lines = append(o.lines, line)
+	}
+	close(o.changed)
+	o.changed = make(chan struct{})
+	return len(p), nil
+}
+
+func (o *output) snapshot() (lines []map[string]any, changed <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.lines), o.changed
+}
+
+func (o *output) bytes() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.data)
+}

@@ -1,0 +1,114 @@
+// Package test holds bearerd as a black box, and the house's own rules.
+package test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// arrows are who may import whom, within bearerd.
+var arrows = map[string][]string{
+	"bearerd":               {"bearerd/proxy/daemon", "bearerd/credentials"},
+	"bearerd/credentials":   {},
+	"bearerd/policy":        {},
+	"bearerd/proxy":         {"bearerd/credentials", "bearerd/policy"},
+	"bearerd/proxy/daemon":  {"bearerd/credentials", "bearerd/policy", "bearerd/proxy", "bearerd/test/emulator"},
+	"bearerd/test/emulator": {},
+	"bearerd/test/harness":  {"bearerd/test/emulator"},
+
+	"bearerd/test/harness/nosecrets": {"bearerd/test/emulator", "bearerd/test/harness"},
+}
+
+// rooms are where each third-party module may be imported: a file, or a folder.
+var rooms = map[string]string{
+	"github.com/gorilla/mux":         "proxy/route.go",
+	"github.com/sony/gobreaker/v2":   "proxy/breaker.go",
+	"golang.org/x/sync/singleflight": "credentials/client_credentials.go",
+	"golang.org/x/sync/errgroup":     "proxy/daemon",
+	"github.com/rs/zerolog":          "proxy/daemon/log.go",
+	"github.com/mattn/go-isatty":     "proxy/daemon/log.go",
+	"go.yaml.in/yaml/v4":             "proxy/daemon/load.go",
+	"github.com/spf13/cobra":         "main.go",
+	"github.com/spf13/pflag":         "main.go",
+}
+
+func TestHouse_ArrowsPointOneWay(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "bearerd/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		allowed, listed := arrows[fields[0]]
+		if !listed && len(fields) == 1 {
+			continue // tests only
+		}
+		if !listed {
+			t.Errorf("package %s has no place in the house", fields[0])
+		}
+		seen++
+		for _, imported := range fields[1:] {
+			if (imported == "bearerd" || strings.HasPrefix(imported, "bearerd/")) && !slices.Contains(allowed, imported) {
+				t.Errorf("%s imports %s, and may import only %v", fields[0], imported, allowed)
+			}
+		}
+	}
+	if seen != len(arrows) {
+		t.Errorf("%d packages found, %d listed", seen, len(arrows))
+	}
+}
+
+func TestHouse_ThirdPartiesHaveOneRoomEach(t *testing.T) {
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && entry.Name() != ".." || entry.Name() == "tools") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		here := filepath.ToSlash(strings.TrimPrefix(path, "../"))
+		for _, spec := range file.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if first, _, _ := strings.Cut(name, "/"); !strings.Contains(first, ".") {
+				continue // the standard library's, or ours
+			}
+			if room := rooms[name]; room == "" || here != room && filepath.ToSlash(filepath.Dir(here)) != room {
+				t.Errorf("%s imports %s, whose room is %q", here, name, room)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHouse_NoTemplatesInTheBinary because one import of html/template keeps
+// every exported method in it and doubles its size.
+func TestHouse_NoTemplatesInTheBinary(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "bearerd").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(strings.Fields(string(out)), "html/template") {
+		t.Error("the binary imports html/template")
+	}
+}
