@@ -51,6 +51,7 @@ type rig struct {
 type settings struct {
 	upstreams   map[string]proxy.UpstreamConfig
 	listener    proxy.ListenerConfig // Address is set by newRig
+	callers     []policy.CallerConfig
 	rules       []policy.RuleConfig
 	known       map[string]policy.Upstream
 	credentials credentials.Config
@@ -139,7 +140,7 @@ func (r *rig) parts(s settings) (proxy.Config, proxy.Deps, map[string]string) {
 			}
 			return set.Authorizer(name)
 		},
-		Policy: policy.New(policy.Config{Rules: s.rules}, known, failing{r.t}),
+		Policy: policy.New(policy.Config{Callers: s.callers, Rules: s.rules}, known, failing{r.t}),
 		Observe: func(x *proxy.Exchange) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

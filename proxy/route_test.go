@@ -1,9 +1,11 @@
 package proxy_test
 
 import (
-	"bearerd/credentials"
+	"net/http/httptest"
 	"testing"
 
+	"bearerd/credentials"
+	"bearerd/policy"
 	"bearerd/proxy"
 )
 
@@ -129,6 +131,31 @@ func TestGuard_RefusesBrowsersAndTricks(t *testing.T) {
 		}
 		if heads := w.received(); len(heads) > 0 != (tt.code == "") {
 			t.Errorf("%s: the upstream received %q", tt.header, heads)
+		}
+	}
+}
+
+func TestIdentify_OnlyKnownCallersAreServed(t *testing.T) {
+	w := newWire(t)
+	s := to(t, w.url)
+	s.callers = []policy.CallerConfig{{Name: "lab", Address: []string{"10.1.0.0/16", "2001:db8::/32"}}}
+	s.rules[0].Callers = []string{"lab"}
+	r := newRig(t, s)
+	for peer, want := range map[string]string{
+		"10.1.2.3:5000": "", "[::ffff:10.1.2.3]:5000": "", "[2001:db8::1]:5000": "",
+		"10.2.0.1:5000": "caller_unknown", "[2001:db9::1]:5000": "caller_unknown", "": "caller_unknown", "@": "caller_unknown",
+		"127.0.0.1:5000": "denied", "[::1]:5000": "denied", // local is known, and no rule names it
+	} {
+		req := httptest.NewRequest("GET", "/up/a", nil)
+		req.RemoteAddr, req.Host = peer, "127.0.0.1"
+		req.Header.Set("X-Forwarded-For", "10.1.2.3")
+		answered := httptest.NewRecorder()
+		r.Listener(r.addr).ServeHTTP(answered, req)
+		if got := answered.Header().Get("Bearerd-Error"); got != want || (want != "" && answered.Code != 403) {
+			t.Errorf("%s: answered %d %q, want %q", peer, answered.Code, got, want)
+		}
+		if heads := w.received(); len(heads) > 0 != (want == "") {
+			t.Errorf("%s: the upstream received %q", peer, heads)
 		}
 	}
 }

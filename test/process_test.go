@@ -2,6 +2,7 @@ package test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -455,4 +456,41 @@ func TestDemo_TakesAFreePortWhereTheUsualIsTaken(t *testing.T) {
 		t.Errorf("%v, said\n%s", err, out)
 	}
 	harness.CheckNoSecrets(t, out)
+}
+
+// A log that nobody reads any more must not end the service (SIGPIPE would).
+func TestRun_OutlivesTheReaderOfItsLog(t *testing.T) {
+	dir := t.TempDir()
+	config := "proxy:\n  listeners: [{address: \"127.0.0.1:0\"}]\n  upstreams: {x: {url: https://x.example.org, credential: none}}\n"
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(harness.Binary(t), "run", "--log-format", "json")
+	command.Dir = dir
+	log, err := command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = command.Process.Kill() }() // if it is still there
+	line, err := bufio.NewReader(log).ReadString('\n')
+	var listening struct {
+		Address string `json:"address"`
+	}
+	if err != nil || json.Unmarshal([]byte(line), &listening) != nil || listening.Address == "" {
+		t.Fatalf("the first line is %q (%v)", line, err)
+	}
+	_ = log.Close()
+	client := newClient(t)
+	for range 500 { // more lines than the log's buffer holds, so that it must write
+		if status, _ := get(t, client, "http://"+listening.Address+"/nowhere"); status != 404 {
+			t.Fatalf("answered %d, want 404", status)
+		}
+	}
+	_ = command.Process.Signal(syscall.SIGTERM)
+	if err := command.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v, want exit 0", err)
+	}
 }

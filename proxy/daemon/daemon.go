@@ -79,6 +79,7 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
+	outliveLog()
 	d := &daemon{options: options, log: newLogger(cfg.Log, options.Log)}
 	flushed := make(chan struct{})
 	done := make(chan struct{})

@@ -29,7 +29,7 @@ func (e *AddressError) Unwrap() error { return e.Err }
 // listen opens an address of the configuration. localhost is two sockets on one
 // port, or one where a machine has no IPv6.
 func listen(address string) ([]net.Listener, error) {
-	host, port, err := net.SplitHostPort(address)
+	host, wanted, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
@@ -37,20 +37,23 @@ func listen(address string) ([]net.Listener, error) {
 		one, err := net.Listen("tcp", address)
 		return []net.Listener{one}, err
 	}
-	four, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", port))
+	four, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", wanted))
 	if err != nil {
 		return nil, err
 	}
-	_, port, _ = net.SplitHostPort(four.Addr().String()) // the port taken, where 0 was asked for
+	_, port, _ := net.SplitHostPort(four.Addr().String()) // the one taken, where 0 was wanted
 	six, err := net.Listen("tcp6", net.JoinHostPort("::1", port))
-	if errors.Is(err, syscall.EADDRINUSE) {
-		_ = four.Close()
-		return nil, err
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return []net.Listener{four, six}, nil
+	case !errors.Is(err, syscall.EADDRINUSE):
 		return []net.Listener{four}, nil
 	}
-	return []net.Listener{four, six}, nil
+	_ = four.Close()
+	if wanted == "0" {
+		return listen(address) // another free one
+	}
+	return nil, err
 }
 
 // newServer bounds what a connection may cost before a request is known.
