@@ -1,0 +1,76 @@
+# make test is what CI runs: lint, tests with everything they need, and a search
+# of their log for secrets. What it installs goes below .cache.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build
+
+PYTHON ?= python3
+FUZZTIME ?= 20s
+CACHE := $(CURDIR)/.cache
+LINTER := $(CACHE)/bin/golangci-lint
+LOG := $(CACHE)/test.log
+SDKS := sdk4 sdk3
+
+.PHONY: build test lint clients packages demo fuzz clean
+
+build:
+	go build -o bearerd .
+
+# The log has every line of every test; printed are those of tests that failed or
+# were skipped, a line a package, and which real clients took part.
+test: packages lint clients
+	@mkdir -p $(CACHE)
+	@echo "go test -race ./..."
+	@go test -race -count=1 -timeout 10m -v ./... >$(LOG).part 2>&1 || failed=$$?; \
+	mv $(LOG).part $(LOG); \
+	awk -f test/harness/report.awk $(LOG); \
+	grep -oE 'real client: .*' $(LOG) || echo "real client: none"; \
+	go run ./test/harness/nosecrets $(LOG); \
+	exit $${failed:-0}
+
+lint: $(LINTER)
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
+	go vet ./...
+	GOOS=darwin go vet ./...
+	GOLANGCI_LINT_CACHE=$(CACHE)/golangci-lint $(LINTER) run ./...
+
+$(LINTER): tools/go.mod tools/go.sum
+	go build -C tools -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+clients: $(SDKS:%=$(CACHE)/clients/%/installed)
+
+# A Python for each, with what its requirement file pins and nothing else.
+$(CACHE)/clients/%/installed: test/clients/requirements-%.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(@D)/bin/python -m pip check
+	touch $@
+
+# What tests need of the system. It is installed in CI only, where we are root.
+packages:
+	@missing=(); \
+	[ -n "$$(command -v curl)" ] || missing+=(curl); \
+	[ -n "$$(command -v gcc)" ] || missing+=(gcc libc6-dev); \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv); \
+	if [ $${#missing[@]} -eq 0 ]; then exit 0; fi; \
+	if [ "$${CI:-}" != true ] || [ "$$(id -u)" != 0 ]; then \
+		echo "make test needs $${missing[*]}; go test ./... skips what needs them"; exit 1; fi; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$${missing[@]}"
+
+demo:
+	go run . demo --once
+
+# Each fuzz test in turn, for FUZZTIME.
+fuzz:
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+clean:
+	rm -rf bearerd dist $(CACHE)

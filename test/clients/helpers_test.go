@@ -1,0 +1,210 @@
+package clients_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"bearerd/test/emulator"
+	"bearerd/test/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+const tokenPath = "/v2/oauth2/token"
+
+// sdk is one version of the Globus SDK, in a Python of its own.
+type sdk struct{ name, requirements string }
+
+var (
+	sdk4 = sdk{"sdk4", "requirements-sdk4.txt"}
+	sdk3 = sdk{"sdk3", "requirements-sdk3.txt"}
+	sdks = []sdk{sdk4, sdk3}
+)
+
+// python returns the interpreter, or ends the test where it is not installed.
+func (s sdk) python(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../.cache/clients/" + s.name + "/bin/python")
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		missing(t, s.requirements+" is not installed; run make clients")
+	}
+	return path
+}
+
+// curlPath returns the program, or ends the test where there is none.
+func curlPath(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("curl")
+	if err != nil {
+		missing(t, "curl is not installed")
+	}
+	return path
+}
+
+// missing skips the test, but not in CI.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
+
+// each runs a test with both SDKs, beside each other.
+func each(t *testing.T, test func(t *testing.T, s sdk)) {
+	for _, s := range sdks {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, s)
+		})
+	}
+}
+
+// run runs one of the programs beside this file with NAME=value pairs.
+func (s sdk) run(t *testing.T, program string, env []string, args ...string) string {
+	t.Helper()
+	return run(t, s.python(t), env, append([]string{program}, args...)...)
+}
+
+// run runs a program to its end in a clean environment and returns what it
+// printed. It must succeed, and print no token and no secret.
+func run(t *testing.T, path string, env []string, args ...string) string {
+	t.Helper()
+	home := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home, "LANG=C.UTF-8",
+		"PYTHONUTF8=1", "PYTHONDONTWRITEBYTECODE=1", "NO_PROXY=127.0.0.1,localhost,::1",
+	}, env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	before := t.Failed()
+	harness.CheckNoSecrets(t, stdout.Bytes())
+	harness.CheckNoSecrets(t, stderr.Bytes())
+	switch {
+	case err != nil && t.Failed() && !before:
+		t.Fatalf("%s: %v; its output holds a secret", filepath.Base(path), err)
+	case err != nil:
+		t.Fatalf("%s %q: %v\n%s%s", filepath.Base(path), args, err, stdout.Bytes(), stderr.Bytes())
+	}
+	return stdout.String()
+}
+
+// lines splits what a program printed.
+func lines(text string) []string { return strings.Split(strings.TrimSuffix(text, "\n"), "\n") }
+
+// requests returns what Transfer received.
+func requests(g *harness.Globus) []emulator.Record {
+	var found []emulator.Record
+	for _, r := range g.Records() {
+		if r.Service == "transfer" {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// targets returns the raw targets of what Transfer received.
+func targets(g *harness.Globus) []string {
+	var found []string
+	for _, r := range requests(g) {
+		found = append(found, r.Method+" "+r.Target)
+	}
+	return found
+}
+
+// checkOurs checks that everything Transfer received carried bearerd's token and
+// nothing else.
+func checkOurs(t *testing.T, g *harness.Globus, b *harness.Bearerd) {
+	t.Helper()
+	received := requests(g)
+	if len(received) == 0 {
+		t.Error("Transfer received nothing")
+	}
+	attempts := 0.0 // a request is logged after it, and its renewal before
+	b.WaitLog(func(line map[string]any) bool {
+		n, _ := line["attempts"].(float64)
+		attempts += n
+		return attempts >= float64(len(received))
+	})
+	ours := map[string]bool{}
+	for _, line := range b.Lines("token renewed") {
+		ours[fmt.Sprint("Bearer ", line["fingerprint"])] = true
+	}
+	for _, r := range received {
+		if r.Authorizations != 1 || !ours[r.Authorization] {
+			t.Errorf("%s %s arrived with %d Authorization, %s; want one, of %v", r.Method, r.Target, r.Authorizations, r.Authorization, ours)
+		}
+	}
+}
+
+// endpoints asks Transfer itself for its endpoints, as the examples print them.
+func endpoints(t *testing.T, g *harness.Globus) []string {
+	t.Helper()
+	form := url.Values{"grant_type": {"client_credentials"}, "scope": {emulator.TransferScope}}
+	req, err := http.NewRequestWithContext(t.Context(), "POST", g.AuthURL+tokenPath, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(g.ClientID, g.Secret)
+	var granted struct {
+		Token string `json:"access_token"`
+	}
+	decode(t, req, &granted)
+	if req, err = http.NewRequestWithContext(t.Context(), "GET", g.TransferURL+"/v0.10/endpoint_search?filter_scope=my-endpoints", nil); err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+granted.Token)
+	var found struct {
+		Data []struct {
+			ID   string `json:"id"`
+			Name string `json:"display_name"`
+		} `json:"DATA"`
+	}
+	decode(t, req, &found)
+	var list []string
+	for _, e := range found.Data {
+		list = append(list, fmt.Sprintf("[%s] %s", e.ID, e.Name))
+	}
+	return list
+}
+
+func decode(t *testing.T, req *http.Request, into any) {
+	t.Helper()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%s answered %d: %v", req.URL.Path, resp.StatusCode, err)
+	}
+}
+
+// pinned returns the version that a requirement file names for a package.
+func (s sdk) pinned(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(s.requirements)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^` + name + `==(.+)$`).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("%s does not pin %s", s.requirements, name)
+	}
+	return string(found[1])
+}
