@@ -2,7 +2,6 @@ package credentials
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,8 +156,9 @@ func TestClientCredentials_RestsLongerAfterEachFailureAndRecovers(t *testing.T) 
 		c.Rejected(tok)
 		g.fails(emulator.Unavailable())
 		_, _ = c.Token(t.Context())
-		if _, err := c.Token(t.Context()); fmt.Sprintf("%v", err.(*RestingError).Wait) != "1s" {
-			t.Errorf("after a success the first rest is %v, want 1s", err.(*RestingError).Wait)
+		_, err := c.Token(t.Context())
+		if told, ok := errors.AsType[*RestingError](err); !ok || told.Wait != time.Second {
+			t.Errorf("after a success the first failure tells %v, want 1s of rest", err)
 		}
 	})
 }

@@ -107,19 +107,18 @@ func TestAuthorize_SendsACredentialOnlyToItsOwnOrigin(t *testing.T) {
 }
 
 // withExchange is a request as the RoundTrippers get it.
-func withExchange(t *testing.T) (*http.Request, *Exchange) {
-	x := &Exchange{}
-	req, err := http.NewRequestWithContext(context.WithValue(t.Context(), exchangeKey{}, x), "GET", "https://up.example/", nil)
+func withExchange(t *testing.T) *http.Request {
+	req, err := http.NewRequestWithContext(context.WithValue(t.Context(), exchangeKey{}, &Exchange{}), "GET", "https://up.example/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return req, x
+	return req
 }
 
 func TestBreaker_IsToldOfPanics(t *testing.T) {
 	b := newBreaker(&tripper{do: func(*http.Request) (*http.Response, error) { panic("transport") }})
 	for i := range 2 * breakerMinimum {
-		req, _ := withExchange(t)
+		req := withExchange(t)
 		func() {
 			defer func() { _ = recover() }()
 			_, err := b.RoundTrip(req) //nolint:bodyclose // it panics or refuses
@@ -151,7 +150,7 @@ func TestBreaker_CountsWhatIsTheUpstreamsFault(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBreaker(tt.next)
 			for range 3 * breakerMinimum {
-				req, _ := withExchange(t)
+				req := withExchange(t)
 				resp, err := b.RoundTrip(req)
 				if err == nil {
 					_ = resp.Body.Close()

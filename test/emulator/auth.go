@@ -78,17 +78,17 @@ func (c *call) bearer() string {
 	return value
 }
 
-// authenticated returns the live Auth token of the request, or the refusal if
-// it has none or one with none of the scopes.
-func (e *Emulator) authenticated(c *call, scopes ...string) (token, *answer) {
+// refuse returns the refusal of a request without a live Auth token, or with one
+// that has none of the scopes; nil if there is nothing to refuse.
+func (e *Emulator) refuse(c *call, scopes ...string) *answer {
 	tok, ok := e.tokens.lookup(c.bearer())
 	if !ok || tok.resourceServer != authServer {
 		ans := authError(http.StatusUnauthorized, "UNAUTHORIZED", "Call must be authenticated")
-		return token{}, &ans
+		return &ans
 	}
 	if !slices.ContainsFunc(scopes, func(s string) bool { return slices.Contains(tok.scopes, s) }) {
 		ans := authError(http.StatusForbidden, "FORBIDDEN", "Call needs scope "+strings.Join(scopes, " or "))
-		return token{}, &ans
+		return &ans
 	}
-	return tok, nil
+	return nil
 }

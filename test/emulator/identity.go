@@ -31,7 +31,7 @@ func (e *Emulator) identityClaims() map[string]any {
 }
 
 func (e *Emulator) userinfo(c *call) answer {
-	if _, refusal := e.authenticated(c, "openid"); refusal != nil {
+	if refusal := e.refuse(c, "openid"); refusal != nil {
 		return *refusal
 	}
 	return jsonAnswer(http.StatusOK, e.identityClaims())
@@ -41,7 +41,7 @@ func (e *Emulator) userinfo(c *call) answer {
 // one there is; others are left out, as Auth leaves out those it does not know.
 func (e *Emulator) identities(c *call) answer {
 	scopes := append(strings.Fields(AuthScopes), urnScope+"auth.globus.org:view_identities")
-	if _, refusal := e.authenticated(c, scopes...); refusal != nil {
+	if refusal := e.refuse(c, scopes...); refusal != nil {
 		return *refusal
 	}
 	query := c.URL.Query()
