@@ -17,6 +17,10 @@ import (
 // maxConfigBytes bounds a configuration file.
 const maxConfigBytes = 1 << 20
 
+// maxStructural is how many mistakes of structure are told at once; a file with
+// more is some other file.
+const maxStructural = 100
+
 // searchPath is where a configuration is looked for when nobody names one.
 var searchPath = []string{"config.yaml", "/etc/bearerd/config.yaml"}
 
@@ -135,7 +139,7 @@ func (m *mistakes) structure(err error) {
 	var one *yaml.LoadError
 	switch {
 	case errors.As(err, &all):
-		for _, e := range all.Errors {
+		for _, e := range all.Errors[:min(len(all.Errors), maxStructural)] {
 			m.structural(e)
 		}
 	case errors.As(err, &one):
