@@ -164,12 +164,14 @@ func (u *UpstreamConfig) checkURL(path []any, m Mistakes) {
 	switch {
 	case u.URL == "":
 		m.Add(path, "missing; write the service's URL, or preset: and one of the presets")
+	case strings.Contains(u.URL, "@"): // not repeated: what stands before it may be a password
+		m.Add(path, "has user information; write scheme, host and path alone, and the rest under credentials.tokens")
 	case err == nil && parsed.Scheme != "http" && parsed.Scheme != "https" && !strings.Contains(u.URL, "://"):
 		m.Add(path, "%q has no scheme; write https://%s", u.URL, u.URL)
 	case err != nil || parsed.Host == "" || parsed.Opaque != "" || (parsed.Scheme != "http" && parsed.Scheme != "https"):
 		m.Add(path, "%q is no URL of a service; write one such as https://api.example.org/v1/", u.URL)
-	case parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery:
-		m.Add(path, "has user information, a query or a fragment; write scheme, host and path alone")
+	case parsed.RawQuery != "" || parsed.Fragment != "" || parsed.ForceQuery:
+		m.Add(path, "has a query or a fragment; write scheme, host and path alone")
 	case parsed.Path != "" && (checkPath(parsed.EscapedPath()) != "" || checkStrict(parsed.EscapedPath()) != ""):
 		m.Add(path, "%q has a path that cannot be forwarded below; write it without dot segments, // and encoded separators", u.URL)
 	case parsed.Scheme == "http" && !u.InsecureHTTP:
