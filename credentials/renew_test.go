@@ -80,7 +80,7 @@ func withWallMoved(t *testing.T, at time.Time, d time.Duration) time.Time {
 	// seconds since 1885, and 30 bits of nanoseconds.
 	*(*uint64)(unsafe.Pointer(&moved)) += uint64(int64(d/time.Second)) << 30
 	if moved.Sub(at) != 0 || moved.Round(0).Sub(at.Round(0)) != d {
-		t.Skip("time.Time is made otherwise than this test knows")
+		t.Fatal("time.Time is made otherwise than this test knows")
 	}
 	return moved
 }
