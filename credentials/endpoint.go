@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,7 +107,20 @@ func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) 
 	if err != nil {
 		return nil, e.fail(resp.StatusCode, "", err.Error())
 	}
+	for i := range tokens {
+		tokens[i].Scopes = slices.DeleteFunc(tokens[i].Scopes, func(scope string) bool { return !isAsked(scopes, scope) })
+	}
 	return tokens, nil
+}
+
+// isAsked reports whether scope is one of those asked for, without the
+// dependencies in brackets that answers leave out. Any other text of an answer
+// is dropped: it is printed, and could be the token or the secret.
+func isAsked(asked []string, scope string) bool {
+	return slices.ContainsFunc(asked, func(one string) bool {
+		root, _, _ := strings.Cut(one, "[")
+		return scope == one || scope == root || slices.Contains(strings.Fields(one), scope)
+	})
 }
 
 func (e *Endpoint) fail(status int, code, reason string) *Error {

@@ -299,3 +299,13 @@ func TestParseRetryAfter(t *testing.T) {
 		}
 	}
 }
+
+// What an answer says of scopes is printed, so only what was asked for is kept.
+func TestIsAsked_KeepsNothingAnEndpointMadeUp(t *testing.T) {
+	asked := []string{"urn:x:all[*https://y/data_access]", "openid"}
+	for scope, want := range map[string]bool{"urn:x:all": true, "openid": true, "AgTOKEN": false, "c2VjcmV0": false, "\x1b[2J": false, "": false} {
+		if got := isAsked(asked, scope); got != want {
+			t.Errorf("isAsked(%q) = %v, want %v", scope, got, want)
+		}
+	}
+}

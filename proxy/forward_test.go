@@ -348,6 +348,48 @@ func TestForward_AnsweringEarlyEndsTheConnection(t *testing.T) {
 	}
 }
 
+// An upstream may answer while it still reads: the rest of the body is its own.
+func TestForward_AnswerBeforeTheBodysEndLosesNoByte(t *testing.T) {
+	const first, second = 70_000, 100_000
+	url := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		n, _ := io.CopyN(io.Discard, r.Body, first)
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		rest, err := io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, strconv.FormatInt(n+rest, 10))
+		if err != nil {
+			_, _ = io.WriteString(w, " and broken")
+		}
+	})
+	transport := &http.Transport{} // that keeps connections, which is what net/http takes the bytes away for
+	t.Cleanup(transport.CloseIdleConnections)
+	keeping := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	for _, length := range []int64{-1, first + second} {
+		r := newRig(t, to(t, url))
+		body, send := io.Pipe()
+		req, err := http.NewRequest("POST", r.url+"/up/a", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = length
+		go func() { _, _ = send.Write(make([]byte, first)) }() // ends once it is read
+		resp, err := keeping.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { // ends once it is read
+			_, _ = send.Write(make([]byte, second))
+			_ = send.Close()
+		}()
+		got, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if string(got) != strconv.Itoa(first+second) || err != nil {
+			t.Errorf("Content-Length %d: the upstream received %q (%v), want %d", length, got, err, first+second)
+		}
+	}
+}
+
 func TestBreaker_OpensOnFailuresAndNotOnCallersLeaving(t *testing.T) {
 	var failing atomic.Bool
 	hold := make(chan struct{})

@@ -24,6 +24,7 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, 
 		return r, nil
 	}
 	if r.ContentLength > spoolBytes {
+		stream(w)
 		return withBody(r, counted{r.Body, x}), nil
 	}
 	deadline := http.NewResponseController(w)
@@ -34,6 +35,7 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, 
 		return r, &Error{Code: "body_unreadable", Detail: "the request's body broke off or its framing is wrong", Err: errors.New("reading the caller's body")}
 	}
 	if len(head) > spoolBytes {
+		stream(w)
 		rest := struct {
 			io.Reader
 			io.Closer
@@ -52,6 +54,11 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, 
 	}
 	return out, nil
 }
+
+// stream lets the body go on after the answer has begun. Without it net/http
+// takes up to 256 KiB of the body away before it writes the answer's header, and
+// the upstream would see a shorter body that ends well.
+func stream(w http.ResponseWriter) { _ = http.NewResponseController(w).EnableFullDuplex() }
 
 // withBody copies the request, which is the server's own, and sets the copy's body.
 func withBody(r *http.Request, body io.ReadCloser) *http.Request {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -80,6 +81,7 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	outliveLog()
+	log.SetOutput(io.Discard) // net/http prints there what a broken upstream sent, and it may echo a token
 	d := &daemon{options: options, log: newLogger(cfg.Log, options.Log)}
 	flushed := make(chan struct{})
 	done := make(chan struct{})

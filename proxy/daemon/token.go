@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"slices"
 	"strings"
@@ -46,6 +47,7 @@ type tokenRow struct {
 // the daemon would, and prints what came of it by resource server. Its errors
 // are Mistakes, or those of the requests, after the table.
 func PrintTokens(ctx context.Context, out io.Writer, options TokenOptions) error {
+	log.SetOutput(io.Discard) // as in Run
 	cfg, err := Load(options.ConfigPath, Overrides{})
 	if err != nil {
 		return err
