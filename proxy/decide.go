@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 
+	"bearerd/credentials"
 	"bearerd/policy"
 )
 
@@ -23,6 +24,9 @@ func (t *table) decide(x *Exchange) error {
 	bound, ok := t.bounds[name]
 	if !ok {
 		return &Error{Code: "internal", Rule: decision.Rule, Detail: "the rule names a credential that does not exist; this is a bug"}
+	}
+	if name == credentials.NoCredential {
+		bound.origin = originOf(x.line.base) // it is nothing, and may go anywhere
 	}
 	x.bound, x.Credential = bound, name
 	return nil

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"bearerd/credentials"
@@ -156,6 +157,24 @@ func TestIdentify_OnlyKnownCallersAreServed(t *testing.T) {
 		}
 		if heads := w.received(); len(heads) > 0 != (want == "") {
 			t.Errorf("%s: the upstream received %q", peer, heads)
+		}
+	}
+}
+
+func TestForward_NoCredentialMayGoAnywhere(t *testing.T) {
+	one, two := newWire(t), newWire(t)
+	r := newRig(t, settings{
+		upstreams: map[string]proxy.UpstreamConfig{
+			"one": {URL: one.url, InsecureHTTP: true, Credential: credentials.NoCredential},
+			"two": {URL: two.url, InsecureHTTP: true, Credential: credentials.NoCredential},
+		},
+		rules: anything("one", "two"),
+	})
+	for path, w := range map[string]*wire{"/one/a": one, "/two/a": two} {
+		got := r.do("GET", path, "", "Authorization", "Bearer attacker")
+		heads := w.received()
+		if got.status != 204 || len(heads) != 1 || strings.Contains(heads[0], "Authorization") {
+			t.Errorf("%s: answered %d, the upstream received %q", path, got.status, heads)
 		}
 	}
 }
