@@ -11,7 +11,8 @@ import (
 // ours, whatever the rules say.
 type Upstream struct {
 	Operations []Operation // narrowest first
-	Never      []Pattern
+	Never      []Pattern   // of the whole path that is forwarded, Base included
+	Base       string      // what stands before a request's Path when it is forwarded, raw
 }
 
 // Operation is a name for a set of requests, such as read or submit.
@@ -58,8 +59,12 @@ func (p *Policy) Decide(req Request) Decision {
 	if !ok {
 		return Decision{}
 	}
-	if slices.ContainsFunc(p.upstreams[req.Upstream].Never, func(n Pattern) bool { return n.forbids(segments) }) {
-		return Decision{Never: true}
+	if upstream := p.upstreams[req.Upstream]; len(upstream.Never) > 0 {
+		whole, _ := splitPath(upstream.Base + req.Path)
+		plain := plainSegments(upstream.Base + req.Path)
+		if slices.ContainsFunc(upstream.Never, func(n Pattern) bool { return n.forbids(whole) || n.forbids(plain) }) {
+			return Decision{Never: true}
+		}
 	}
 	for _, r := range p.rules {
 		if r.matches(req, segments) {

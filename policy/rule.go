@@ -88,8 +88,7 @@ func (p Pattern) match(segments []string) bool {
 	return true
 }
 
-// forbids is match as a careful refusal needs it: upper and lower case are the
-// same, and so is everything below the path.
+// forbids is match as a careful refusal needs it: upper and lower case are the same, and so is everything below the path.
 func (p Pattern) forbids(segments []string) bool {
 	if len(segments) < len(p.segments) {
 		return false
@@ -117,6 +116,27 @@ func splitPath(raw string) (segments []string, ok bool) {
 		segments[i] = decoded
 	}
 	return segments, true
+}
+
+// plainSegments reads a raw path as the most lenient of servers might: decoded
+// until nothing is left to decode, split at either slash, each segment without
+// what follows a ";" and without spaces and dots around it, empty ones dropped.
+func plainSegments(raw string) []string {
+	for range 8 { // more layers than a path of 4 KiB is worth
+		decoded, err := url.PathUnescape(raw)
+		if err != nil || decoded == raw {
+			break
+		}
+		raw = decoded
+	}
+	var segments []string
+	for part := range strings.FieldsFuncSeq(raw, func(r rune) bool { return r == '/' || r == '\\' }) {
+		name, _, _ := strings.Cut(part, ";")
+		if name = strings.Trim(name, " \t."); name != "" {
+			segments = append(segments, name)
+		}
+	}
+	return segments
 }
 
 // rule is a RuleConfig made ready to match.

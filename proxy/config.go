@@ -220,13 +220,7 @@ func (c Config) Bind(rules []policy.RuleConfig, m Mistakes) map[string]string {
 	return bindings
 }
 
-func (c Config) origin(upstream string) string {
-	u, err := url.Parse(c.Upstreams[upstream].URL)
-	if err != nil {
-		return ""
-	}
-	return originOf(u)
-}
+func (c Config) origin(upstream string) string { return Origin(c.Upstreams[upstream].URL) }
 
 func lower(list []string) []string {
 	out := make([]string, len(list))

@@ -117,4 +117,14 @@ func originOf(u *url.URL) string {
 	return u.Scheme + "://" + hostName(u.Host) + ":" + port
 }
 
+// Origin is where a URL of the configuration leads: scheme, host and port. ""
+// for what is no URL.
+func Origin(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return originOf(u)
+}
+
 func names[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

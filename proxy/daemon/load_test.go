@@ -73,8 +73,8 @@ func TestPresets_PatternsParse(t *testing.T) {
 				t.Errorf("%s: %q %v", name, text, err)
 			}
 		}
-		if known := p.policy(); len(known.Never) != len(p.never) || len(known.Operations) != len(p.operations) {
-			t.Errorf("%s: %d of %d never, %d of %d operations", name, len(known.Never), len(p.never), len(known.Operations), len(p.operations))
+		if known := p.policy(); len(patterns(p.never)) != len(p.never) || len(known.Operations) != len(p.operations) {
+			t.Errorf("%s: %d of %d never, %d of %d operations", name, len(patterns(p.never)), len(p.never), len(known.Operations), len(p.operations))
 		}
 	}
 }
@@ -193,4 +193,33 @@ func FuzzLoad_NeverPanicsAndSpeaksPlainly(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPresets_NeverHoldsHoweverThePathIsReached: the list is about the place, not
+// the name or the spelling it is reached by.
+func TestPresets_NeverHoldsHoweverThePathIsReached(t *testing.T) {
+	t.Setenv("BEARERD_TEST_SECRET", "c2VjcmV0=")
+	const rest = "credentials: {clients: {globus: {preset: globus, client_id: me, client_secret: env:BEARERD_TEST_SECRET}}}\n" +
+		"policy: {rules: [{name: all, callers: [local], upstreams: [x], methods: [POST], paths: [/**]}]}\n"
+	for _, tt := range []struct{ upstreams, path string }{
+		{"x: {preset: auth, url: https://auth.globus.org/v2/}", "/oauth2/token"},
+		{"x: {preset: auth, url: https://auth.example.org/v2/}", "/oauth2/token"},
+		{"auth: {preset: auth}, x: {url: https://auth.globus.org, credential: auth}", "/v2/oauth2/token"},
+		{"x: {url: https://auth.globus.org, credential: none}", "/v2/oauth2/token"},
+		{"x: {preset: auth, path: files}", "/v2/oauth2%2Ftoken"},
+		{"x: {preset: auth, path: files}", "/v2/oauth2/%2574oken"},
+		{"x: {preset: auth, path: files}", "/v2%5Coauth2%5Ctoken"},
+		{"x: {preset: auth}", "/v2/oauth2/token;x=1"},
+		{"x: {preset: auth}", "/v2;/oauth2/token"},
+		{"x: {preset: auth}", "/v2/oauth2/token%20"},
+		{"x: {preset: auth}", "/v2/oauth2/token."},
+	} {
+		cfg, err := parse("config.yaml", []byte("proxy: {upstreams: {"+tt.upstreams+"}}\n"+rest), Overrides{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if decision := cfg.policy.Decide(policy.Request{Caller: policy.Local, Upstream: "x", Method: "POST", Path: tt.path}); !decision.Never {
+			t.Errorf("%s: POST %s decided %+v, want never", tt.upstreams, tt.path, decision)
+		}
+	}
 }

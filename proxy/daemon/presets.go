@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -141,7 +142,34 @@ func (c *Config) expandPresets(m *mistakes) map[string]policy.Upstream {
 	for _, name := range sortedKeys(c.Proxy.Upstreams) {
 		upstreams[name] = c.expandUpstream(name, m)
 	}
+	for name, known := range upstreams {
+		known.Never, known.Base = c.never(name)
+		upstreams[name] = known
+	}
 	return upstreams
+}
+
+// never returns what is never forwarded to an upstream, and its base path. The
+// list belongs to the place a request goes to, not to the name it is reached by:
+// an upstream by hand at the same origin has the same credentials to lose.
+func (c *Config) never(name string) ([]policy.Pattern, string) {
+	here := proxy.Origin(c.Proxy.Upstreams[name].URL)
+	var texts []string
+	for _, presetName := range sortedKeys(presets) {
+		p := presets[presetName]
+		same := p.url != "" && proxy.Origin(p.url) == here
+		for _, other := range c.Proxy.Upstreams {
+			same = same || other.Preset == presetName && proxy.Origin(other.URL) == here
+		}
+		if same {
+			texts = append(texts, p.never...)
+		}
+	}
+	base := ""
+	if u, err := url.Parse(c.Proxy.Upstreams[name].URL); err == nil {
+		base = strings.TrimSuffix(u.EscapedPath(), "/")
+	}
+	return patterns(texts), base
 }
 
 func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
@@ -214,7 +242,6 @@ func (p preset) policy() policy.Upstream {
 		}
 		known.Operations = append(known.Operations, made)
 	}
-	known.Never = patterns(p.never)
 	return known
 }
 
