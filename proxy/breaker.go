@@ -19,13 +19,13 @@ const (
 
 var (
 	errUpstreamFailing = errors.New("upstream answered that it is failing")
-	errCallerLeft      = errors.New("caller left")
+	errCallerLeft      = errors.New("caller left") // or broke its body off
 	errPanicked        = errors.New("panic")
 )
 
 // breaker is a RoundTripper that leaves an upstream alone for 5 s once half of
 // at least 20 requests within 10 s failed: no answer, or 502, 503 or 504 without
-// Retry-After. Callers hanging up do not count. It is told at response headers,
+// Retry-After. Callers hanging up, and broken bodies of theirs, do not count. It is told at response headers,
 // so that a long answer does not hold a probe open.
 type breaker struct {
 	next    http.RoundTripper
@@ -66,7 +66,7 @@ func (b *breaker) RoundTrip(req *http.Request) (*http.Response, error) {
 // outcomeOf is what an attempt means for the breaker.
 func outcomeOf(req *http.Request, resp *http.Response, err error) error {
 	switch {
-	case err != nil && errors.Is(req.Context().Err(), context.Canceled):
+	case err != nil && (errors.Is(req.Context().Err(), context.Canceled) || exchangeOf(req).broken.Load()):
 		return errCallerLeft
 	case err != nil:
 		return err

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"net"
@@ -196,6 +195,9 @@ func wireError(x *Exchange, cause error) *Error {
 		protocol textproto.ProtocolError
 		name     = "upstream " + x.Upstream
 	)
+	if x.broken.Load() {
+		return &Error{Code: "body_unreadable", Detail: "the request's body broke off or its framing is wrong", Err: errors.New("reading the caller's body")}
+	}
 	dialing := errors.As(cause, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
 	switch {
 	case errors.As(cause, &dns):
@@ -210,8 +212,6 @@ func wireError(x *Exchange, cause error) *Error {
 		return &Error{Code: "upstream_invalid", Detail: name + " answered with something that is not HTTP", Err: errors.New("reading the response")}
 	case x.Method == http.MethodGet, x.Method == http.MethodHead, x.Method == http.MethodOptions:
 		return &Error{Code: "upstream_unreachable", Detail: name + " broke the connection before it answered; send the request again", Err: errors.New("reading the response")}
-	case errors.Is(cause, io.ErrUnexpectedEOF) && x.Attempts == 0:
-		return &Error{Code: "body_unreadable", Detail: "the request's body broke off", Err: errors.New("reading the caller's body")}
 	}
 	return &Error{Code: "outcome_unknown", Detail: name + " broke the connection before it answered, and may have done what was asked; look before sending the request again", Err: errors.New("reading the response")}
 }

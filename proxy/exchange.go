@@ -38,6 +38,7 @@ type Exchange struct {
 	Err      error  // why, safe to log
 
 	sent   atomic.Int64 // the transport reads the body on a goroutine of its own
+	broken atomic.Bool  // the caller's body broke off while it was read
 	prefix string       // what was cut off Target to make Path; "" on host routes
 	line   *Upstream
 	bound  bound

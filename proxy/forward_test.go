@@ -429,6 +429,20 @@ func TestBreaker_OpensOnFailuresAndNotOnCallersLeaving(t *testing.T) {
 	}
 }
 
+func TestBreaker_BrokenBodiesAreTheCallersFault(t *testing.T) {
+	url := upstream(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	r := newRig(t, to(t, url))
+	start := "POST /up/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n" + strings.Repeat("x", 0x11170) + "\r\nzz\r\n"
+	for range 40 {
+		if got := r.raw(start); got.status != 400 || got.code() != "body_unreadable" {
+			t.Fatalf("a bad chunk: answered %d %s, want 400 body_unreadable", got.status, got.code())
+		}
+	}
+	if got := r.do("GET", "/up/a", ""); got.status != 200 {
+		t.Errorf("after 40 callers' bad chunks: answered %d %s, want 200", got.status, got.code())
+	}
+}
+
 func TestReload_UnchangedUpstreamKeepsItsConnections(t *testing.T) {
 	var opened atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

@@ -68,7 +68,7 @@ func withBody(r *http.Request, body io.ReadCloser) *http.Request {
 	return out
 }
 
-// counted counts what the transport reads of a body.
+// counted counts what the transport reads of a body, and notes if it breaks off.
 type counted struct {
 	io.ReadCloser
 	x *Exchange
@@ -77,5 +77,8 @@ type counted struct {
 func (c counted) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	c.x.sent.Add(int64(n))
+	if err != nil && err != io.EOF {
+		c.x.broken.Store(true)
+	}
 	return n, err
 }
