@@ -51,7 +51,7 @@ func execute() int {
 		return exitConfig
 	case errors.As(err, &address), errors.As(err, &token) && token.Status == 0:
 		return exitUnavailable
-	case errors.Is(err, daemon.ErrSecondSignal):
+	case errors.Is(err, daemon.ErrSecondSignal), errors.Is(err, daemon.ErrInterrupted):
 		return exitInterrupted
 	case errors.As(err, &used), command == root:
 		fmt.Fprintf(os.Stderr, "Run %s --help.\n", command.CommandPath())

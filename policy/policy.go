@@ -92,7 +92,7 @@ func (p *Policy) Suggest(req Request) string {
 
 // freeName returns a rule name like base that no rule has.
 func (p *Policy) freeName(base string) string {
-	base = base[:min(len(base), maxName-4)]
+	base = strings.TrimRight(base[:min(len(base), maxName-4)], "-._")
 	name := base
 	for i := 2; slices.ContainsFunc(p.rules, func(r rule) bool { return r.name == name }); i++ {
 		name = fmt.Sprintf("%s-%d", base, i)

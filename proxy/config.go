@@ -130,6 +130,9 @@ func (l ListenerConfig) ownNames() []string {
 	if host == "localhost" {
 		return []string{"localhost", "127.0.0.1", "::1"}
 	}
+	if host == "" {
+		return nil
+	}
 	return []string{strings.ToLower(host)}
 }
 

@@ -76,6 +76,10 @@ type daemon struct {
 // returns nil; a second signal cuts everything off with ErrSecondSignal. SIGHUP
 // reloads. Other errors are Mistakes, an *AddressError, or a server's.
 func Run(ctx context.Context, options Options) error {
+	signals := make(chan os.Signal, 4) // from the start: a reload asked for too early must not end the process
+	signal.Notify(signals, stopSignals...)
+	signal.Notify(signals, reloadSignals...)
+	defer signal.Stop(signals)
 	cfg, err := Load(options.ConfigPath, options.Overrides)
 	if err != nil {
 		return err
@@ -102,7 +106,7 @@ func Run(ctx context.Context, options Options) error {
 	if err := d.listen(); err != nil {
 		return err
 	}
-	return d.serve(ctx)
+	return d.serve(ctx, signals)
 }
 
 // build makes everything a configuration says, and then puts it in force.
@@ -159,12 +163,7 @@ func (d *daemon) closeListeners() {
 }
 
 // serve runs the servers and heeds signals until it is told to stop.
-func (d *daemon) serve(ctx context.Context) error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, stopSignals...)
-	signal.Notify(signals, reloadSignals...)
-	defer signal.Stop(signals)
-
+func (d *daemon) serve(ctx context.Context, signals <-chan os.Signal) error {
 	var group errgroup.Group
 	failed := make(chan error, 1)
 	for i, server := range d.servers {
@@ -212,6 +211,9 @@ func (d *daemon) reload() {
 	cfg, err := Load(d.options.ConfigPath, d.options.Overrides)
 	if err == nil && !sameAddresses(cfg.Proxy.Listeners, d.config.Proxy.Listeners) {
 		err = Mistakes{d.options.ConfigPath + ": proxy.listeners: addresses changed, which a reload cannot do; restart bearerd"}
+	}
+	if err == nil && cfg.Log != d.config.Log {
+		err = Mistakes{d.options.ConfigPath + ": log: changed, which a reload cannot do; restart bearerd"}
 	}
 	if err == nil {
 		err = d.build(cfg)

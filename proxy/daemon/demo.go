@@ -63,7 +63,11 @@ func Demo(ctx context.Context, out io.Writer, options DemoOptions) error {
 	if err := os.WriteFile(secret, []byte(emulator.DemoClientSecret+"\n"), 0o600); err != nil {
 		return err
 	}
-	text := fmt.Sprintf(demoConfig, demoAddress(), auth.url, transfer.url, auth.url, emulator.DemoClientID, secret)
+	address := demoAddress()
+	if options.Once {
+		address = "localhost:0" // nobody pastes it, and several may run at once
+	}
+	text := fmt.Sprintf(demoConfig, address, auth.url, transfer.url, auth.url, emulator.DemoClientID, secret)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}

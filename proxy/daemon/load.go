@@ -43,8 +43,8 @@ func FindConfig(path string) (string, error) {
 // all of structure, else all of meaning.
 func Load(path string, overrides Overrides) (*Config, error) {
 	info, err := os.Stat(path)
-	if err == nil && info.Size() > maxConfigBytes {
-		return nil, Mistakes{path + ": longer than 1 MiB; name the configuration file itself"}
+	if err == nil && (info.Size() > maxConfigBytes || !info.Mode().IsRegular()) {
+		return nil, Mistakes{path + ": not a file of at most 1 MiB; name the configuration file itself"}
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -67,6 +67,7 @@ func parse(name string, data []byte, overrides Overrides) (*Config, error) {
 		err = yaml.Load(data, cfg, yaml.WithKnownFields())
 	}
 	m.structure(err)
+	m.emptyItems(&doc.root, nil)
 	if err := m.all(); err != nil {
 		return nil, err
 	}
@@ -101,6 +102,24 @@ func (d *document) locate(path []any) (line, column int) {
 		}
 	}
 	return line, column
+}
+
+// emptyItems notes items of lists that say nothing, which would otherwise be
+// dropped or taken for defaults.
+func (m *mistakes) emptyItems(node *yaml.Node, path []any) {
+	for i, part := range node.Content {
+		at := path
+		switch node.Kind {
+		case yaml.SequenceNode:
+			at = append(path[:len(path):len(path)], i)
+			if part.Kind == yaml.ScalarNode && part.Tag == "!!null" {
+				m.addAt(part.Line, part.Column, pathText(at), "an empty item; write it or leave it out")
+			}
+		case yaml.MappingNode:
+			at = append(path[:len(path):len(path)], node.Content[i-i%2].Value)
+		}
+		m.emptyItems(part, at)
+	}
 }
 
 // content looks through documents and aliases.
@@ -167,6 +186,8 @@ func (m *mistakes) structural(e *yaml.LoadError) {
 		m.unknownKey(line, column, path, name)
 	case node != nil && strings.HasPrefix(e.Message, "cannot construct"):
 		m.addAt(line, column, pathText(path), misfit(typeAt(path), node))
+	case strings.Contains(e.Message, "anchor"): // whose name may be a secret that begins with *
+		m.addAt(line, column, pathText(path), "not an alias of anything here; quote text that begins with *")
 	case e.Stage == "constructor": // its other words are Go's
 		m.addAt(line, column, pathText(path), "not understood here; write a configuration as the shipped config.yaml")
 	default:

@@ -37,7 +37,7 @@ type logger struct {
 }
 
 func newLogger(cfg LogConfig, out io.Writer) *logger {
-	buffered := &buffer{out: bufio.NewWriterSize(out, logBuffer)}
+	buffered := &buffer{out: bufio.NewWriterSize(out, logBuffer), target: out}
 	var target io.Writer = buffered
 	file, isFile := out.(*os.File)
 	terminal := isFile && isatty.IsTerminal(file.Fd())
@@ -114,22 +114,27 @@ func printable(text string) string {
 
 // buffer holds log lines for a moment, so that a request does not cost a write(2).
 type buffer struct {
-	mu  sync.Mutex // guards out
-	out *bufio.Writer
+	mu     sync.Mutex // guards out
+	out    *bufio.Writer
+	target io.Writer
 }
 
 // Write takes a line. What cannot be written is lost: logs fail open.
 func (b *buffer) Write(line []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_, _ = b.out.Write(line)
+	if _, err := b.out.Write(line); err != nil {
+		b.out.Reset(b.target) // or the error would stay, and with it no line ever be written
+	}
 	return len(line), nil
 }
 
 func (b *buffer) flush() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_ = b.out.Flush()
+	if err := b.out.Flush(); err != nil {
+		b.out.Reset(b.target)
+	}
 }
 
 // flushing flushes until done is closed, and once more then.

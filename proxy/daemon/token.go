@@ -29,6 +29,9 @@ type TokenOptions struct {
 // ErrNoUpstream is a name that no upstream has.
 var ErrNoUpstream = errors.New("no upstream")
 
+// ErrInterrupted is PrintTokens's answer when ctx ended before the requests did.
+var ErrInterrupted = errors.New("interrupted")
+
 // tokenRow is one token of the table.
 type tokenRow struct {
 	ResourceServer string    `json:"resource_server"`
@@ -64,7 +67,11 @@ func PrintTokens(ctx context.Context, out io.Writer, options TokenOptions) error
 	}
 	var rows []tokenRow
 	var failures []error
-	for _, granted := range set.Grant(ctx, sortedKeys(users)) {
+	results := set.Grant(ctx, sortedKeys(users))
+	if ctx.Err() != nil {
+		return ErrInterrupted
+	}
+	for _, granted := range results {
 		row := tokenRow{
 			ResourceServer: granted.ResourceServer, Credential: granted.Credential, Upstreams: users[granted.Credential],
 			Asked: granted.Asked, Granted: granted.Token.Scopes, Fingerprint: granted.Token.Fingerprint(),
