@@ -109,8 +109,10 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-func configFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().StringP("config", "c", "", "configuration `file` (default ./config.yaml, then /etc/bearerd/config.yaml)")
+// configFlag adds --config, and returns what finds the file once flags are read.
+func configFlag(cmd *cobra.Command) func() (string, error) {
+	path := cmd.Flags().StringP("config", "c", "", "configuration `file` (default ./config.yaml, then /etc/bearerd/config.yaml)")
+	return func() (string, error) { return daemon.FindConfig(*path) }
 }
 
 func newRun() *cobra.Command {
@@ -122,7 +124,7 @@ func newRun() *cobra.Command {
 	config := configFlag(cmd)
 	overrides := overrideFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		path, err := daemon.FindConfig(*config)
+		path, err := config()
 		if err != nil {
 			return err
 		}
@@ -148,7 +150,7 @@ func newCheck() *cobra.Command {
 	config := configFlag(cmd)
 	overrides := overrideFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		path, err := daemon.FindConfig(*config)
+		path, err := config()
 		if err != nil {
 			return err
 		}
@@ -186,7 +188,7 @@ func newToken() *cobra.Command {
 	cmd.Flags().BoolVar(&options.JSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&options.Reveal, "reveal", false, "print the tokens themselves: whoever reads them can act as the application")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		path, err := daemon.FindConfig(*config)
+		path, err := config()
 		if err != nil {
 			return err
 		}

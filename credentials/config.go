@@ -63,8 +63,7 @@ type Mistakes interface {
 }
 
 // Resolve reads what c's references name, so that the result of a later NewSet
-// depends on nothing outside c, and notes everything that is wrong with c. What
-// Validate could say without the secrets is said here too.
+// depends on nothing outside c, and notes everything that is wrong with c.
 func (c *Config) Resolve(m Mistakes) {
 	if c.Margin < 0 {
 		m.Add([]any{"margin"}, "%v is negative; write a duration such as 60s", c.Margin)

@@ -61,8 +61,8 @@ func (e *Error) Temporary() bool {
 
 // Grant makes one client credentials request (RFC 6749 §4.4.2), scopes joined by
 // spaces into one field, and returns every token of the answer: the top-level
-// one first, then Globus Auth's other_tokens. Its error is an *Error, or ctx's.
-// It takes at most 10 s and reads at most 64 KiB.
+// one first, then Globus Auth's other_tokens. Its error is an *Error,
+// also when ctx ends. It takes at most 10 s and reads at most 64 KiB.
 func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, grantTimeout)
 	defer cancel()
@@ -118,7 +118,7 @@ func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) 
 func isAsked(asked []string, scope string) bool {
 	return slices.ContainsFunc(asked, func(one string) bool {
 		root, _, _ := strings.Cut(one, "[")
-		return scope == one || scope == root || slices.Contains(strings.Fields(one), scope)
+		return scope == one || scope == root
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -301,9 +302,18 @@ func TestParseRetryAfter(t *testing.T) {
 }
 
 // What an answer says of scopes is printed, so only what was asked for is kept.
-func TestIsAsked_KeepsNothingAnEndpointMadeUp(t *testing.T) {
+func TestEndpoint_KeepsNoScopeThatNobodyAskedFor(t *testing.T) {
+	g := newGlobus()
+	g.FailTokens(1, emulator.Failure{Status: 200, Body: `{"access_token":"AgEchoed","token_type":"Bearer","expires_in":60,` +
+		`"resource_server":"transfer.api.globus.org","scope":"` + emulator.TransferScope + ` AgEchoed c2VjcmV0 \u001b[2J"}`})
+	if got := mustToken(t, transferCredential(g)).Scopes; !slices.Equal(got, []string{emulator.TransferScope}) {
+		t.Errorf("%d scopes kept, want only the one asked for", len(got))
+	}
+}
+
+func TestIsAsked_IgnoresDependencies(t *testing.T) {
 	asked := []string{"urn:x:all[*https://y/data_access]", "openid"}
-	for scope, want := range map[string]bool{"urn:x:all": true, "openid": true, "AgTOKEN": false, "c2VjcmV0": false, "\x1b[2J": false, "": false} {
+	for scope, want := range map[string]bool{"urn:x:all": true, "openid": true, "urn:x": false, "https://y/data_access": false, "": false} {
 		if got := isAsked(asked, scope); got != want {
 			t.Errorf("isAsked(%q) = %v, want %v", scope, got, want)
 		}

@@ -10,7 +10,7 @@ import (
 
 // Deps are what a Set needs from others. Observe may be nil.
 type Deps struct {
-	Transport http.RoundTripper // to the token endpoints
+	Transport http.RoundTripper // to the token endpoints; comparable, as a pointer is
 	UserAgent string
 	Observe   Observer
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -134,6 +135,19 @@ func TestPolicy_SuggestedOperationAllowsTheRequest(t *testing.T) {
 		rule := parseSuggestion(t, newPolicy(t).Suggest(req))
 		if len(rule.Allow) != 1 || !newPolicy(t, rule).Decide(req).Allowed {
 			t.Errorf("the rule suggested for %q does not allow it: %+v", text, rule)
+		}
+	}
+}
+
+func TestPolicy_SuggestsNamesThatRulesMayHave(t *testing.T) {
+	for _, base := range []string{"local-up", strings.Repeat("a", 59) + "-up", strings.Repeat("a.-_", 20), strings.Repeat("b", 200)} {
+		p := &Policy{}
+		for range 3 {
+			name := p.freeName(base)
+			if !ValidName(name) || slices.ContainsFunc(p.rules, func(r rule) bool { return r.name == name }) {
+				t.Errorf("freeName(%.20q…) = %q, which no further rule may have", base, name)
+			}
+			p.rules = append(p.rules, rule{name: name})
 		}
 	}
 }

@@ -193,7 +193,7 @@ func checkHost(path []any, name string, m Mistakes) {
 
 // Bind says which upstream each credential is for, and notes a credential that
 // would go to two places: a token goes only to its own scheme, host and port.
-// Chosen are the credentials that rules choose, by rule index.
+// Of two upstreams that name one credential, the one it is called after has it.
 func (c Config) Bind(rules []policy.RuleConfig, m Mistakes) map[string]string {
 	bindings := map[string]string{}
 	bind := func(credential, upstream string, path []any) {

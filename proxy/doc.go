@@ -2,7 +2,7 @@
 //
 // A request travels one straight line, and every step of it is one file:
 //
-//	begin      exchange.go   an Exchange is made; finish tells the Observers at the end
+//	begin      exchange.go   an Exchange is made, and a copy of the request that carries it
 //	guard      guard.go      method, target, Host, browsers; nothing ambiguous goes on
 //	identify   identify.go   who is calling (asks package policy)
 //	route      route.go      which upstream: by listener, host or prefix
@@ -14,7 +14,7 @@
 //	  breaker    breaker.go    an upstream that keeps failing is left alone
 //	  transport  transport.go  the wire
 //	  answer     rewrite.go    what the caller is told
-//	finish     exchange.go   the Observers hear of it, once
+//	finish     chain.go      the Observers hear of it, once; a panic is answered for
 //
 // chain.go holds the steps in order. Each returns an error or lets the request
 // on; errors.go alone writes an answer of bearerd's own. A request sees one

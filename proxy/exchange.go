@@ -46,7 +46,6 @@ type Exchange struct {
 
 // bound is a credential and the only place it may go.
 type bound struct {
-	name       string
 	authorizer credentials.Authorizer
 	origin     string // scheme://host:port
 }

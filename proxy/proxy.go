@@ -11,12 +11,12 @@ import (
 	"bearerd/policy"
 )
 
-// Deps are what a Proxy needs from others. Observe may be nil; the rest must be set.
+// Deps are what a Proxy needs from others. Authorizer and Policy must be set.
 type Deps struct {
 	Authorizer func(name string) (credentials.Authorizer, bool)
 	Policy     *policy.Policy
-	Egress     Egress // the way out; nil: straight
-	Observe    Observer
+	Egress     Egress   // the way out; nil: straight
+	Observe    Observer // nil: nobody is told
 }
 
 // Proxy serves what comes in on its listeners. Its tables are immutable; Reload
@@ -79,7 +79,7 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 	}
 	for credential, upstream := range bindings {
 		if authorizer, ok := deps.Authorizer(credential); ok {
-			t.bounds[credential] = bound{credential, authorizer, originOf(t.upstreams[upstream].base)}
+			t.bounds[credential] = bound{authorizer, originOf(t.upstreams[upstream].base)}
 		}
 	}
 	t.router = newRouter(t.upstreams)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"bearerd/credentials"
@@ -95,7 +96,7 @@ func TestAuthorize_SendsACredentialOnlyToItsOwnOrigin(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Host = tt.host
-		x := &Exchange{bound: bound{"up", authorizer, "https://up.example:443"}}
+		x := &Exchange{bound: bound{authorizer, "https://up.example:443"}}
 		resp, err := authorize{next}.RoundTrip(req.WithContext(context.WithValue(req.Context(), exchangeKey{}, x)))
 		if resp != nil {
 			_ = resp.Body.Close()
@@ -117,16 +118,24 @@ func withExchange(t *testing.T) *http.Request {
 
 func TestBreaker_IsToldOfPanics(t *testing.T) {
 	b := newBreaker(&tripper{do: func(*http.Request) (*http.Response, error) { panic("transport") }})
-	for i := range 2 * breakerMinimum {
+	panicked, refused := 0, 0
+	for range 2 * breakerMinimum {
 		req := withExchange(t)
 		func() {
-			defer func() { _ = recover() }()
+			defer func() {
+				if recover() != nil {
+					panicked++
+				}
+			}()
 			_, err := b.RoundTrip(req) //nolint:bodyclose // it panics or refuses
 			var own *Error
-			if i >= breakerMinimum && (!errors.As(err, &own) || own.Code != "breaker_open") {
-				t.Errorf("request %d: %v, want the breaker to be open after %d panics", i, err, breakerMinimum)
+			if errors.As(err, &own) && own.Code == "breaker_open" {
+				refused++
 			}
 		}()
+	}
+	if panicked != breakerMinimum || refused != breakerMinimum {
+		t.Errorf("%d requests panicked and %d were refused, want %d panics to open the breaker for the rest", panicked, refused, breakerMinimum)
 	}
 }
 
@@ -160,5 +169,16 @@ func TestBreaker_CountsWhatIsTheUpstreamsFault(t *testing.T) {
 				t.Errorf("after %d of %d requests the breaker is open: %v, want %v", tt.next.asked, 3*breakerMinimum, opened, tt.opens)
 			}
 		})
+	}
+}
+
+// A listener on every address has no name of its own, and an empty Host is none.
+func TestListenerConfig_OwnNames(t *testing.T) {
+	for address, want := range map[string]string{
+		"localhost:8080": "localhost 127.0.0.1 ::1", ":8080": "", "10.0.0.1:80": "10.0.0.1", "[2001:DB8::1]:80": "2001:db8::1",
+	} {
+		if got := strings.Join(ListenerConfig{Address: address}.ownNames(), " "); got != want {
+			t.Errorf("%s: own names %q, want %q", address, got, want)
+		}
 	}
 }

@@ -3,6 +3,8 @@ package test
 import (
 	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -112,5 +114,35 @@ func TestToken_ExitCodesSayWhoseFaultItIs(t *testing.T) {
 			}
 			harness.CheckNoSecrets(t, []byte(out+errs), g)
 		})
+	}
+}
+
+func TestToken_InterruptedEndsWith130(t *testing.T) {
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		entered <- struct{}{}
+		<-release
+	}))
+	t.Cleanup(hanging.Close)
+	t.Cleanup(func() { close(release) })
+	dir := t.TempDir()
+	config := "proxy: {upstreams: {x: {url: https://x.example.org}}}\n" +
+		"credentials:\n  clients: {c: {token_url: \"" + hanging.URL + "\", insecure_http: true, client_id: me, client_secret: env:SECRET}}\n  tokens: {x: {scopes: [read]}}\n"
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	command := exec.Command(harness.Binary(t), "token")
+	command.Dir, command.Env, command.Stdout = dir, []string{"SECRET=c2VjcmV0"}, &out
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	if err := command.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = command.Wait() // its outcome is in ProcessState
+	if code := command.ProcessState.ExitCode(); code != 130 || out.String() != "" {
+		t.Errorf("exit %d after Ctrl-C, said %q; want 130 and nothing", code, out.String())
 	}
 }

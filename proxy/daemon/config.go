@@ -55,7 +55,7 @@ func (c *Config) checkCredentials(m *mistakes) {
 		switch path := []any{"proxy", "upstreams", name, "credential"}; {
 		case slices.Contains(known, u.Credential):
 		case u.Credential == name:
-			m.Add(path[:3], "no credential for it; define credentials.tokens.%s, or write credential: and one of %s", name, quoteList(known))
+			m.Add(path[:3], "no credential for it; define credentials.tokens.%s, or write credential: and one of %s", name, list(known))
 		default:
 			m.Unknown(path, "credential", u.Credential, known)
 		}

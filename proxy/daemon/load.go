@@ -197,7 +197,7 @@ func (m *mistakes) structural(e *yaml.LoadError) {
 
 func (m *mistakes) unknownKey(line, column int, path []any, name string) {
 	known := keysOf(typeAt(path[:max(len(path)-1, 0)]))
-	hint := "write one of " + quoteList(known)
+	hint := "write one of " + list(known)
 	if near := closest(name, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	} else if len(known) == 0 {

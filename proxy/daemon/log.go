@@ -21,11 +21,10 @@ var (
 )
 
 const (
-	logBuffer      = 64 << 10
-	logFlushEvery  = 100 * time.Millisecond
-	maxLoggedPath  = 256
-	logTimeFormat  = "2006-01-02T15:04:05.000Z07:00"
-	fieldRequestID = "request_id"
+	logBuffer     = 64 << 10
+	logFlushEvery = 100 * time.Millisecond
+	maxLoggedPath = 256
+	logTimeFormat = "2006-01-02T15:04:05.000Z07:00"
 )
 
 // logger writes one line for each thing that happened. Its fields are those of
@@ -63,7 +62,7 @@ func (l *logger) request(x *proxy.Exchange) {
 	if x.Status >= 500 {
 		event = l.Warn()
 	}
-	event.Str(fieldRequestID, x.ID).
+	event.Str("request_id", x.ID).
 		Str("caller", x.Caller).
 		Str("upstream", x.Upstream).
 		Str("method", printable(x.Method)).

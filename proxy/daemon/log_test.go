@@ -92,3 +92,29 @@ func TestPrintable_BoundsAndDisarms(t *testing.T) {
 		t.Errorf("printable gives %q", got)
 	}
 }
+
+// failingOnce is a disk that was full for a moment.
+type failingOnce struct {
+	bytes.Buffer
+	failed bool
+}
+
+func (f *failingOnce) Write(p []byte) (int, error) {
+	if !f.failed {
+		f.failed = true
+		return 0, errors.New("no space left on device")
+	}
+	return f.Buffer.Write(p)
+}
+
+func TestLog_AFailedWriteLosesOnlyItself(t *testing.T) {
+	var out failingOnce
+	l := newLogger(LogConfig{Level: "info", Format: "json"}, &out)
+	for _, message := range []string{"lost", "kept"} {
+		l.Info().Msg(message)
+		l.out.flush()
+	}
+	if text := out.String(); strings.Contains(text, "lost") || !strings.Contains(text, "kept") {
+		t.Errorf("after one failed write there is %q, want the second line", text)
+	}
+}

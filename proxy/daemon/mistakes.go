@@ -78,7 +78,7 @@ func (m *mistakes) Unknown(path []any, kind, name string, known []string) {
 		m.Add(path, "no %s %q; did you mean %q?", kind, name, near)
 		return
 	}
-	m.Add(path, "no %s %q; write one of %s", kind, name, quoteList(known))
+	m.Add(path, "no %s %q; write one of %s", kind, name, list(known))
 }
 
 // choice notes a value that is not one of the known.
@@ -156,8 +156,7 @@ func distance(a, b string) int {
 	return rows[len(a)][len(b)]
 }
 
-func quoteList(list []string) string {
-	return strings.Join(list, ", ")
-}
+// list writes names as a person would.
+func list(names []string) string { return strings.Join(names, ", ") }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

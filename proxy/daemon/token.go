@@ -109,7 +109,7 @@ func (c *Config) credentialUsers(upstreams []string) (map[string][]string, error
 	for _, name := range upstreams {
 		u, ok := c.Proxy.Upstreams[name]
 		if !ok {
-			return nil, fmt.Errorf("%w %q; there are %s", ErrNoUpstream, name, quoteList(sortedKeys(c.Proxy.Upstreams)))
+			return nil, fmt.Errorf("%w %q; there are %s", ErrNoUpstream, name, list(sortedKeys(c.Proxy.Upstreams)))
 		}
 		if u.Credential != credentials.NoCredential {
 			users[u.Credential] = append(users[u.Credential], name)
