@@ -82,6 +82,38 @@ func (c *Config) Resolve(m Mistakes) {
 	}
 }
 
+// ClientIDs returns the ids of all clients, that of a credential's client first,
+// after Resolve.
+func (c Config) ClientIDs(credential string) []string {
+	first := c.Tokens[credential].Client
+	var ids []string
+	for _, name := range names(c.Clients) {
+		ids = append(ids, c.Clients[name].id)
+		if name == first {
+			ids[0], ids[len(ids)-1] = ids[len(ids)-1], ids[0]
+		}
+	}
+	return ids
+}
+
+// SecretVariables returns the environment variables that c's secrets are kept in.
+func (c Config) SecretVariables() []string {
+	var refs []Reference
+	for _, client := range c.Clients {
+		refs = append(refs, client.ClientSecret)
+	}
+	for _, token := range c.Tokens {
+		refs = append(refs, token.Token, token.Password)
+	}
+	var variables []string
+	for _, ref := range refs {
+		if name, ok := strings.CutPrefix(string(ref), "env:"); ok {
+			variables = append(variables, name)
+		}
+	}
+	return variables
+}
+
 func (c *ClientConfig) resolve(path []any, m Mistakes) {
 	c.checkURL(append(path, "token_url"), m)
 	if c.Auth == "" {
@@ -99,6 +131,9 @@ func (c *ClientConfig) resolve(path []any, m Mistakes) {
 		c.id = secret.Reveal()
 	} else if c.ClientID == "" {
 		m.Add(append(path, "client_id"), "missing; write the client's id, or env:NAME")
+	}
+	if strings.ContainsFunc(c.id, func(r rune) bool { return r < ' ' || r > '~' }) {
+		m.Add(append(path, "client_id"), "has characters that a client id cannot have (RFC 6749 appendix A.1); write the id alone")
 	}
 	if strings.Contains(c.id, ":") && c.Auth == "globus_basic" {
 		m.Add(append(path, "client_id"), "has a colon, which HTTP Basic cannot carry; write the id alone")

@@ -1,7 +1,9 @@
 package credentials
 
 import (
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -74,29 +76,67 @@ func (r Reference) Check() error {
 // say what to do and hold the name, never the value. A file must be a regular
 // one of at most 64 KiB that only its owner, or a group of ours, can read.
 func (r Reference) Read() (Secret, error) {
-	if err := r.Check(); err != nil {
+	text, where, err := r.text()
+	if err != nil {
 		return Secret{}, err
+	}
+	return secretFrom(text, where)
+}
+
+// text returns what r names as it is, and words for where it stands.
+func (r Reference) text() (text, where string, err error) {
+	if err := r.Check(); err != nil {
+		return "", "", err
 	}
 	kind, name, _ := strings.Cut(string(r), ":")
 	switch kind {
 	case "env":
 		value := os.Getenv(name)
 		if value == "" {
-			return Secret{}, fmt.Errorf("environment variable %s is not set; export it, or write file:PATH", name)
+			return "", "", fmt.Errorf("environment variable %s is not set; export it, or write file:PATH", name)
 		}
-		return secretFrom(value, "environment variable "+name)
+		return value, "environment variable " + name, nil
 	case "credential":
 		dir := os.Getenv("CREDENTIALS_DIRECTORY")
 		if dir == "" {
-			return Secret{}, fmt.Errorf("credential:%s needs $CREDENTIALS_DIRECTORY, which systemd sets for LoadCredential=; write file:PATH elsewhere", name)
+			return "", "", fmt.Errorf("credential:%s needs $CREDENTIALS_DIRECTORY, which systemd sets for LoadCredential=; write file:PATH elsewhere", name)
 		}
 		if name != filepath.Base(name) {
-			return Secret{}, fmt.Errorf("credential:%s is a path; write the name given to LoadCredential=", name)
+			return "", "", fmt.Errorf("credential:%s is a path; write the name given to LoadCredential=", name)
 		}
-		return readSecretFile(filepath.Join(dir, name))
-	default:
-		return readSecretFile(name)
+		name = filepath.Join(dir, name)
 	}
+	text, err = readSecretFile(name)
+	return text, "file " + name, err
+}
+
+// ReadHashes returns the SHA-256 sums that r names, one a line in hex, as
+// sha256sum prints them: what follows a sum is left out, and so are empty lines
+// and those that begin with #. Its errors say what to do.
+func (r Reference) ReadHashes() ([][sha256.Size]byte, error) {
+	text, where, err := r.text()
+	if err != nil {
+		return nil, err
+	}
+	var sums [][sha256.Size]byte
+	for number, line := range strings.Split(text, "\n") {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
+			continue
+		}
+		sum, err := hex.DecodeString(fields[0])
+		if err != nil || len(sum) != sha256.Size { // not repeated: it may be the key itself
+			return nil, fmt.Errorf("%s: line %d is no SHA-256 in hex; write what printf %%s KEY | sha256sum prints", where, number+1)
+		}
+		if [sha256.Size]byte(sum) == sha256.Sum256(nil) {
+			return nil, fmt.Errorf("%s: line %d is the SHA-256 of no key at all; write what printf %%s KEY | sha256sum prints", where, number+1)
+		}
+		sums = append(sums, [sha256.Size]byte(sum))
+	}
+	if len(sums) == 0 {
+		return nil, fmt.Errorf("%s is empty; write what printf %%s KEY | sha256sum prints", where)
+	}
+	return sums, nil
 }
 
 func secretFrom(value, where string) (Secret, error) {
@@ -110,31 +150,31 @@ func secretFrom(value, where string) (Secret, error) {
 	return NewSecret(value), nil
 }
 
-func readSecretFile(path string) (Secret, error) {
+func readSecretFile(path string) (string, error) {
 	// Opened once and checked on the descriptor, so that the file checked is the file read.
 	file, err := os.OpenFile(path, os.O_RDONLY|openNonBlocking, 0)
 	if err != nil {
-		return Secret{}, fmt.Errorf("file %s cannot be opened: %w; check the path and that bearerd's user may read it", path, pathCause(err))
+		return "", fmt.Errorf("file %s cannot be opened: %w; check the path and that bearerd's user may read it", path, pathCause(err))
 	}
 	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err != nil {
-		return Secret{}, fmt.Errorf("file %s: %w", path, pathCause(err))
+		return "", fmt.Errorf("file %s: %w", path, pathCause(err))
 	}
 	if !info.Mode().IsRegular() {
-		return Secret{}, fmt.Errorf("%s is not a regular file; write the path of a file that holds only the secret", path)
+		return "", fmt.Errorf("%s is not a regular file; write the path of a file that holds only the secret", path)
 	}
 	if err := checkMode(path, info); err != nil {
-		return Secret{}, err
+		return "", err
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxSecretBytes+1))
 	if err != nil {
-		return Secret{}, fmt.Errorf("reading file %s: %w", path, pathCause(err))
+		return "", fmt.Errorf("reading file %s: %w", path, pathCause(err))
 	}
 	if len(data) > maxSecretBytes {
-		return Secret{}, fmt.Errorf("file %s is longer than 64 KiB; write the path of a file that holds only the secret", path)
+		return "", fmt.Errorf("file %s is longer than 64 KiB; write the path of a file that holds only the secret", path)
 	}
-	return secretFrom(string(data), "file "+path)
+	return string(data), nil
 }
 
 // underCredentialsDirectory reports whether systemd, which sets its own modes, made the file.

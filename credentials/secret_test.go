@@ -115,3 +115,41 @@ func TestIsReference(t *testing.T) {
 		}
 	}
 }
+
+func TestReference_ReadHashes(t *testing.T) {
+	const a, b = "2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90", "81B637D8FCD2C6DA6359E6963113A1170DE795E4B725B84D1E0B4CFD9EC58CE9"
+	path := filepath.Join(t.TempDir(), "keys")
+	for _, tt := range []struct {
+		text string
+		want int    // how many
+		err  string // what the error says
+	}{
+		{a + "\n", 1, ""},
+		{a + "  -\n" + b + " bob's\n\n# " + canary + "\n", 2, ""},
+		{"", 0, "is empty"},
+		{"\n# nothing\n", 0, "is empty"},
+		{canary + "\n", 0, "line 1 is no SHA-256"},
+		{a + "\n" + a[:62] + "\n", 0, "line 2 is no SHA-256"},
+		{"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  -\n", 0, "line 1 is the SHA-256 of no key at all"},
+	} {
+		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Reference("file:" + path).ReadHashes()
+		if len(got) != tt.want || (err == nil) != (tt.err == "") {
+			t.Errorf("ReadHashes() of %q = %d sums, %v", tt.text, len(got), err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), canary)) {
+			t.Errorf("ReadHashes() of %q: %v, want %s and nothing of the line", tt.text, err, tt.err)
+		}
+	}
+	if err := os.Chmod(path, 0o604); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Reference("file:" + path).ReadHashes(); err == nil {
+		t.Error("a file that others can read was read")
+	}
+	if _, err := Reference(a).ReadHashes(); err == nil || strings.Contains(err.Error(), a) {
+		t.Errorf("a sum in the configuration itself: %v", err)
+	}
+}

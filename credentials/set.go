@@ -2,6 +2,11 @@ package credentials
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -13,6 +18,9 @@ type Deps struct {
 	Transport http.RoundTripper // to the token endpoints; comparable, as a pointer is
 	UserAgent string
 	Observe   Observer
+	// KnownScopes are resource servers by scope, beside those of the Config; see
+	// Set.ResourceServer.
+	KnownScopes map[string]string
 }
 
 // Set is every credential by name. It does not change; a reload makes another.
@@ -41,6 +49,57 @@ func NewSet(cfg Config, deps Deps, old *Set) (*Set, error) {
 func (s *Set) Authorizer(name string) (Authorizer, bool) {
 	authorizer, ok := s.members[name]
 	return authorizer, ok
+}
+
+// ClientIDs is the Config's.
+func (s *Set) ClientIDs(credential string) []string { return s.config.ClientIDs(credential) }
+
+// Lifetime returns how long the token held for a resource server is good for
+// yet. It asks for none, and reports false where none is held.
+func (s *Set) Lifetime(resourceServer string) (time.Duration, bool) {
+	for _, name := range names(s.members) {
+		member, ok := s.members[name].(*ClientCredentials)
+		if !ok || member.resourceServer != resourceServer {
+			continue
+		}
+		now := time.Now()
+		if tok := member.current.Load(); tok != nil && tok.usable(now, member.margin) && !tok.ExpiresAt.IsZero() {
+			return tok.ExpiresAt.Sub(now), true
+		}
+	}
+	return 0, false
+}
+
+// Scopes returns the scopes that are asked for at a resource server; nil for one
+// that no credential is for.
+func (s *Set) Scopes(resourceServer string) []string {
+	for _, name := range names(s.config.Tokens) {
+		if token := s.config.Tokens[name]; token.ResourceServer == resourceServer {
+			return token.Scopes
+		}
+	}
+	return nil
+}
+
+// Seal returns a message authentication code of text (HMAC-SHA-256) that nobody
+// can make without the clients' secrets: bearerds of one configuration make the
+// same, and a new secret ends those made before. It is "" where no client has a
+// secret.
+func (s *Set) Seal(text string) string {
+	key := sha256.New()
+	sealed := false
+	for _, name := range names(s.config.Clients) {
+		if secret := s.config.Clients[name].secret.Reveal(); secret != "" {
+			_, _ = fmt.Fprintf(key, "bearerd seal %d %s", len(secret), secret)
+			sealed = true
+		}
+	}
+	if !sealed {
+		return ""
+	}
+	mac := hmac.New(sha256.New, key.Sum(nil))
+	_, _ = io.WriteString(mac, text)
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
 func (s *Set) newAuthorizer(name string, token TokenConfig, old *Set) (Authorizer, error) {

@@ -18,6 +18,12 @@ type Config struct {
 type CallerConfig struct {
 	Name    string   `yaml:"name"`
 	Address []string `yaml:"address"` // the peer's: CIDRs or single addresses
+	// Key is a credentials.Reference to a file of SHA-256 sums in hex, a line for
+	// each key that is good. The key itself comes as a Basic password, a bearer
+	// or X-Api-Key.
+	Key string `yaml:"key"`
+
+	Keys []KeyHash `yaml:"-"` // what Key names, read by who may read files
 }
 
 // RuleConfig is one rule. It names operations of the upstreams' presets (allow),
@@ -56,9 +62,9 @@ func (cfg Config) newCallers(m Mistakes) []caller {
 		path := []any{"callers", i}
 		seen := slices.ContainsFunc(callers, func(other caller) bool { return other.name == c.Name })
 		checkName(append(path, "name"), c.Name, c.Name == Local || seen, m)
-		made := caller{name: c.Name}
-		if len(c.Address) == 0 {
-			m.Add(path, "nothing to recognise it by; write address: and a list of addresses or CIDRs")
+		made := caller{name: c.Name, keys: c.Keys}
+		if len(c.Address) == 0 && c.Key == "" {
+			m.Add(path, "nothing to recognise it by; write address: and a list of addresses or CIDRs, or key: file:PATH")
 		}
 		for j, text := range c.Address {
 			prefix, err := parsePrefix(text)

@@ -28,7 +28,7 @@ func TestConfig_EachMistakeIsNoted(t *testing.T) {
 		{"a caller with a bad name", caller("Cron Job", "10.0.0.1"), []string{`callers[0].name: "Cron Job" cannot be a name; write lower-case letters, digits, ., _ and -, at most 64`}},
 		{"a caller with a long name", caller(long, "10.0.0.1"), []string{`callers[0].name: "` + long + `" cannot be a name`}},
 		{"a caller named local", caller("local", "10.0.0.1"), []string{`callers[0].name: there is "local" already; choose another name`}},
-		{"two callers of a name", Config{Callers: []CallerConfig{{"a", []string{"10.0.0.1"}}, {"a", []string{"10.0.0.2"}}}}, []string{`callers[1].name: there is "a" already`}},
+		{"two callers of a name", Config{Callers: []CallerConfig{{Name: "a", Address: []string{"10.0.0.1"}}, {Name: "a", Address: []string{"10.0.0.2"}}}}, []string{`callers[1].name: there is "a" already`}},
 		{"a caller that nothing tells", caller("a"), []string{"callers[0]: nothing to recognise it by; write address: and a list of addresses or CIDRs"}},
 		{"an address that is none", caller("a", "10.0.0.1", "localhost"), []string{`callers[0].address[1]: "localhost" is no address; write one such as 10.1.2.3 or 10.0.0.0/8`}},
 		{"a prefix that is too long", caller("a", "10.0.0.0/33"), []string{`callers[0].address[0]: "10.0.0.0/33" is no address`}},
@@ -51,7 +51,7 @@ func TestConfig_EachMistakeIsNoted(t *testing.T) {
 		{"an unknown operation", allow([]string{"transfer"}, "read", "sumbit"), []string{`rules[0].allow[1]: no operation of transfer "sumbit" among cancel, submit, read`}},
 		{"an operation one of the upstreams has", allow([]string{"transfer", "other"}, "read"), []string{"rules[0].upstreams[1]: other has no preset"}},
 		{"many, in the order of the file", Config{
-			Callers: []CallerConfig{{"A", nil}},
+			Callers: []CallerConfig{{Name: "A"}},
 			Rules:   []RuleConfig{{}, {Name: "a", Callers: []string{"A"}, Upstreams: []string{"x"}, Methods: []string{"X"}, Paths: []string{"x"}}},
 		}, []string{
 			`callers[0].name: "A" cannot be a name`, "callers[0]: nothing to recognise it by",

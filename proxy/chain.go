@@ -16,14 +16,23 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := &response{ResponseWriter: w, x: x, draining: &l.proxy.draining}
 	defer l.proxy.finish(answer, r, t)
 	r, err := t.admit(l, answer, r, x)
-	if err != nil {
-		writeError(answer, r, err)
-		return
+	answered := false
+	if err == nil {
+		answered, err = t.shim(answer, r, x)
 	}
-	x.line.ServeHTTP(answer, r)
+	if err == nil && !answered {
+		err = t.decide(r, x)
+	}
+	switch {
+	case err != nil:
+		writeError(answer, r, err)
+	case !answered:
+		answer.Header()["Content-Type"] = nil // net/http would guess one where the upstream says none
+		x.line.ServeHTTP(answer, r)
+	}
 }
 
-// admit takes the steps before the upstream hears of a request.
+// admit takes the steps before anything is decided on.
 func (t *table) admit(l *Listener, w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, error) {
 	if err := t.guard(l, r, x); err != nil {
 		return r, err
@@ -34,11 +43,7 @@ func (t *table) admit(l *Listener, w http.ResponseWriter, r *http.Request, x *Ex
 	if err := t.route(l, r, x); err != nil {
 		return r, err
 	}
-	r, err := spool(w, r, x)
-	if err != nil {
-		return r, err
-	}
-	return r, t.decide(x)
+	return spool(w, r, x)
 }
 
 // finish tells the Observers, whatever happened, and answers for a panic.

@@ -45,6 +45,12 @@ type UpstreamConfig struct {
 	// InsecureHTTP allows a url of http://, over which tokens can be read by
 	// everybody on the way. Default false.
 	InsecureHTTP bool `yaml:"insecure_http"`
+	// InboundAuthorization says what becomes of a caller's own Authorization:
+	// replace (default) or refuse. None is ever forwarded.
+	InboundAuthorization string `yaml:"inbound_authorization"`
+	// TokenShim answers tools that ask Globus Auth for tokens of their own with
+	// placeholders. Preset auth only; default true there.
+	TokenShim *bool `yaml:"token_shim"`
 }
 
 // DrainConfig is how bearerd stops.
@@ -76,7 +82,8 @@ func (c *Config) Resolve(m Mistakes) {
 	for i, l := range c.Listeners {
 		path := []any{"listeners", i}
 		l.check(path, c.Upstreams, m)
-		if slices.ContainsFunc(c.Listeners[:i], func(other ListenerConfig) bool { return other.Address == l.Address }) {
+		free := strings.HasSuffix(l.Address, ":0") // a port of its own for each
+		if !free && slices.ContainsFunc(c.Listeners[:i], func(other ListenerConfig) bool { return other.Address == l.Address }) {
 			m.Add(append(path, "address"), "%q is there already; write each address once", l.Address)
 		}
 	}
@@ -159,6 +166,12 @@ func (u *UpstreamConfig) resolve(name string, path []any, m Mistakes) {
 	}
 	if u.Path != "strict" && u.Path != "files" {
 		m.Unknown(append(path, "path"), "path", u.Path, []string{"strict", "files"})
+	}
+	if u.InboundAuthorization == "" {
+		u.InboundAuthorization = "replace"
+	}
+	if u.InboundAuthorization != "replace" && u.InboundAuthorization != "refuse" {
+		m.Unknown(append(path, "inbound_authorization"), "inbound_authorization", u.InboundAuthorization, []string{"replace", "refuse"})
 	}
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/http"
 
 	"bearerd/credentials"
 	"bearerd/policy"
@@ -9,7 +10,10 @@ import (
 
 // decide asks policy whether the caller may, and takes the credential the
 // decision names. It fills Decision, Rule and Credential.
-func (t *table) decide(x *Exchange) error {
+func (t *table) decide(r *http.Request, x *Exchange) error {
+	if err := x.line.refuseInbound(r, x); err != nil {
+		return err
+	}
 	asked := policy.Request{Caller: x.Caller, Upstream: x.Upstream, Method: x.Method, Path: x.Path}
 	decision := t.deps.Policy.Decide(asked)
 	if !decision.Allowed {

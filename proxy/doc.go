@@ -7,6 +7,7 @@
 //	identify   identify.go   who is calling (asks package policy)
 //	route      route.go      which upstream: by listener, host or prefix
 //	spool      spool.go      a small body is read whole; a large one streams
+//	shim       shim.go       a tool's own token request ends here, with a placeholder
 //	decide     decide.go     may they, and with which credential (asks package policy)
 //	forward    upstream.go   httputil.ReverseProxy, and inside it:
 //	  rewrite    rewrite.go    what the upstream is told; cannot fail

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -37,6 +38,8 @@ type Error struct {
 	Err        error         // why, for the log
 
 	header http.Header // more to send
+	status int         // in place of the code's usual one; 0: that
+	oauth  string      // the error of RFC 6749 §5.2, where an OAuth client asks: it is answered in JSON
 }
 
 func (e *Error) Error() string {
@@ -57,10 +60,11 @@ var statuses = map[string]int{
 	"method_refused":             http.StatusMethodNotAllowed,
 	"host_refused":               http.StatusMisdirectedRequest,
 	"browser_refused":            http.StatusForbidden,
-	"caller_unknown":             http.StatusForbidden, // 401 once callers can present something
+	"caller_unknown":             http.StatusForbidden, // 401 where some caller has a key
 	"no_upstream":                http.StatusNotFound,
 	"denied":                     http.StatusForbidden,
 	"body_unreadable":            http.StatusBadRequest,
+	"token_request_invalid":      http.StatusBadRequest,
 	"token_unavailable":          http.StatusServiceUnavailable,
 	"token_rejected":             http.StatusFailedDependency, // the Globus SDK does not retry it
 	"token_refused_not_replayed": http.StatusServiceUnavailable,
@@ -86,10 +90,7 @@ func writeError(w http.ResponseWriter, r *http.Request, cause error) {
 	if answer, ok := w.(*response); ok && answer.wrote {
 		panic(http.ErrAbortHandler)
 	}
-	status, known := statuses[e.Code]
-	if !known {
-		status = http.StatusInternalServerError
-	}
+	status := cmp.Or(e.status, statuses[e.Code], http.StatusInternalServerError)
 	h := w.Header()
 	maps.Copy(h, e.header)
 	h.Set(errorHeader, e.Code)
@@ -100,7 +101,7 @@ func writeError(w http.ResponseWriter, r *http.Request, cause error) {
 		h.Set("Retry-After", strconv.Itoa(e.retrySeconds()))
 	}
 	body, contentType := e.line(x), "text/plain; charset=utf-8"
-	if strings.Contains(r.Header.Get("Accept"), "json") {
+	if strings.Contains(r.Header.Get("Accept"), "json") || e.oauth != "" {
 		body, contentType = e.problem(status, x), "application/problem+json"
 	}
 	h.Set("Content-Type", contentType)
@@ -133,10 +134,11 @@ func (e *Error) problem(status int, x *Exchange) []byte {
 		Rule       string `json:"rule,omitempty"`
 		Key        string `json:"key,omitempty"`
 		RetryAfter *int   `json:"retry_after,omitempty"`
+		OAuth      string `json:"error,omitempty"`
 	}{
 		Type: "urn:bearerd:error:" + e.Code, Title: strings.ReplaceAll(e.Code, "_", " "), Status: status,
 		Detail: e.Detail, Instance: "urn:bearerd:request:" + x.ID,
-		Code: e.Code, Message: e.Detail, RequestID: x.ID, Rule: e.Rule, Key: e.Key,
+		Code: e.Code, Message: e.Detail, RequestID: x.ID, Rule: e.Rule, Key: e.Key, OAuth: e.oauth,
 	}
 	if e.RetryAfter > 0 {
 		seconds := e.retrySeconds()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bearerd/credentials"
+	"bearerd/policy"
 )
 
 // Exchange is what is known about one request. It fills from top to bottom as
@@ -36,10 +37,17 @@ type Exchange struct {
 	Total    time.Duration
 	Code     string // of an answer of bearerd's own (contract: Bearerd-Error)
 	Err      error  // why, safe to log
+	Warning  string // what somebody should look at though it worked; safe to log
 
 	sent   atomic.Int64 // the transport reads the body on a goroutine of its own
 	broken atomic.Bool  // the caller's body broke off while it was read
-	prefix string       // what was cut off Target to make Path; "" on host routes
+
+	key          *policy.KeyHash // what the caller was told by, if by a key
+	spooled      []byte          // the body, if it was read whole
+	hasKeys      bool            // some caller is known by a key
+	inboundKnown bool            // the caller's Authorization is a placeholder or its key
+
+	prefix string // what was cut off Target to make Path; "" on host routes
 	line   *Upstream
 	bound  bound
 }

@@ -84,7 +84,7 @@ func (t *table) guardHost(l *Listener, r *http.Request) error {
 	}
 	name := hostName(r.Host)
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if slices.Contains(t.hosts[l.address], name) || isOwnAddress(name, local) {
+	if slices.Contains(t.hosts[l.index], name) || isOwnAddress(name, local) {
 		return nil
 	}
 	return &Error{Code: "host_refused", Key: "proxy.listeners.hosts",

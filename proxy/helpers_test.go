@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -56,6 +57,7 @@ type settings struct {
 	known       map[string]policy.Upstream
 	credentials credentials.Config
 	authorizers map[string]credentials.Authorizer // beside those of credentials
+	scopes      map[string]string                 // credentials.Deps.KnownScopes
 }
 
 const stamped = "AgStaticTestToken"
@@ -97,7 +99,7 @@ func newRig(t *testing.T, s settings) *rig {
 	r.url = "http://" + r.addr
 	cfg, deps, bindings := r.parts(s)
 	r.Proxy = proxy.New(cfg, deps, bindings)
-	server := &http.Server{Handler: r.Listener(r.addr), DisableGeneralOptionsHandler: true}
+	server := &http.Server{Handler: r.Listener(0), DisableGeneralOptionsHandler: true}
 	served := make(chan struct{})
 	go func() {
 		_ = server.Serve(l)
@@ -118,7 +120,7 @@ func (r *rig) parts(s settings) (proxy.Config, proxy.Deps, map[string]string) {
 	s.credentials.Resolve(failing{r.t})
 	transport := proxy.NewTransport(nil)
 	r.t.Cleanup(transport.CloseIdleConnections)
-	set, err := credentials.NewSet(s.credentials, credentials.Deps{Transport: transport, Observe: func(renewal credentials.Renewal) {
+	set, err := credentials.NewSet(s.credentials, credentials.Deps{Transport: transport, KnownScopes: s.scopes, Observe: func(renewal credentials.Renewal) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.renewals = append(r.renewals, renewal)
@@ -140,6 +142,7 @@ func (r *rig) parts(s settings) (proxy.Config, proxy.Deps, map[string]string) {
 			}
 			return set.Authorizer(name)
 		},
+		Shim:   set,
 		Policy: policy.New(policy.Config{Callers: s.callers, Rules: s.rules}, known, failing{r.t}),
 		Observe: func(x *proxy.Exchange) {
 			r.mu.Lock()
@@ -331,4 +334,8 @@ func (g globus) settings(t *testing.T) settings {
 			},
 		},
 	}
+}
+
+func basicOf(id, password string) string {
+	return base64.StdEncoding.EncodeToString([]byte(id + ":" + password))
 }

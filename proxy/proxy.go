@@ -11,10 +11,12 @@ import (
 	"bearerd/policy"
 )
 
-// Deps are what a Proxy needs from others. Authorizer and Policy must be set.
+// Deps are what a Proxy needs from others. Authorizer and Policy must be set, and
+// Shim where an upstream has a token shim or a caller a key.
 type Deps struct {
 	Authorizer func(name string) (credentials.Authorizer, bool)
 	Policy     *policy.Policy
+	Shim       Shim
 	Egress     Egress   // the way out; nil: straight
 	Observe    Observer // nil: nobody is told
 }
@@ -26,18 +28,18 @@ type Proxy struct {
 	draining atomic.Bool
 }
 
-// Listener is the handler for what comes in on one address of the Config. All
+// Listener is the handler for what comes in on one listener of the Config. All
 // its answers depend on the table of the moment.
 type Listener struct {
-	proxy   *Proxy
-	address string
+	proxy *Proxy
+	index int
 }
 
 // table is everything a request needs, made from one Config.
 type table struct {
 	deps      Deps
-	listeners map[string]ListenerConfig // by address
-	hosts     map[string][]string       // names accepted in Host, by listener address
+	listeners []ListenerConfig
+	hosts     [][]string // names accepted in Host, by listener
 	upstreams map[string]*Upstream
 	bounds    map[string]bound // by credential
 	router    router
@@ -57,8 +59,7 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 	old := p.table.Load()
 	t := &table{
 		deps:      deps,
-		listeners: map[string]ListenerConfig{},
-		hosts:     map[string][]string{},
+		listeners: cfg.Listeners,
 		upstreams: map[string]*Upstream{},
 		bounds:    map[string]bound{},
 	}
@@ -74,8 +75,7 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 		}
 	}
 	for _, l := range cfg.Listeners {
-		t.listeners[l.Address] = l
-		t.hosts[l.Address] = slices.Concat(l.ownNames(), lower(l.Hosts), hostRoutes)
+		t.hosts = append(t.hosts, slices.Concat(l.ownNames(), lower(l.Hosts), hostRoutes))
 	}
 	for credential, upstream := range bindings {
 		if authorizer, ok := deps.Authorizer(credential); ok {
@@ -89,8 +89,9 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 	}
 }
 
-// Listener returns the handler for the listener of that address.
-func (p *Proxy) Listener(address string) http.Handler { return &Listener{p, address} }
+// Listener returns the handler for the listener of that index in the Config. A
+// Config that it is reloaded with must have as many.
+func (p *Proxy) Listener(index int) http.Handler { return &Listener{p, index} }
 
 // Drain makes every answer from now on the last of its connection.
 func (p *Proxy) Drain() { p.draining.Store(true) }

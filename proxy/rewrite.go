@@ -22,6 +22,9 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.URL = u.target(x.Path, x.Query)
 	pr.Out.Host = "" // the URL's
 	dropCallerHeaders(pr.Out.Header)
+	if x.hasKeys {
+		delete(pr.Out.Header, keyHeader) // it may be a caller's; elsewhere it is the tool's business with the upstream
+	}
 	if pr.Out.GetBody != nil {
 		pr.Out.Header.Del("Expect") // the whole body is here already
 	}

@@ -41,7 +41,7 @@ func newRouter(upstreams map[string]*Upstream) router {
 // request names, else the one whose prefix the path starts with. It fills
 // Upstream and Path.
 func (t *table) route(l *Listener, r *http.Request, x *Exchange) error {
-	u := t.upstreams[t.listeners[l.address].Upstream]
+	u := t.upstreams[t.listeners[l.index].Upstream]
 	if u == nil {
 		var match mux.RouteMatch
 		if !t.router.Match(r, &match) {

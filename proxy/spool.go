@@ -42,6 +42,7 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, 
 		}{io.MultiReader(bytes.NewReader(head), r.Body), r.Body}
 		return withBody(r, counted{rest, x}), nil
 	}
+	x.spooled = head
 	out := withBody(r, nil)
 	out.GetBody = func() (io.ReadCloser, error) {
 		return counted{io.NopCloser(bytes.NewReader(head)), x}, nil

@@ -20,6 +20,9 @@ type Upstream struct {
 	credential string // where the decision names none
 	files      bool
 	way        *way
+
+	refusesInbound bool
+	hasShim        bool
 }
 
 func newUpstream(name string, cfg UpstreamConfig, egress egressWay, before *Upstream) *Upstream {
@@ -30,7 +33,9 @@ func newUpstream(name string, cfg UpstreamConfig, egress egressWay, before *Upst
 	u := &Upstream{
 		name: name, base: base, prefix: cfg.Prefix, host: cfg.Host,
 		credential: cfg.Credential, files: cfg.Path == "files",
-		way: egress.to(cfg.URL, before),
+		way:            egress.to(cfg.URL, before),
+		refusesInbound: cfg.InboundAuthorization == "refuse",
+		hasShim:        cfg.TokenShim != nil && *cfg.TokenShim,
 	}
 	u.ReverseProxy = httputil.ReverseProxy{
 		Rewrite:        u.rewrite,

@@ -42,9 +42,41 @@ func (c *Config) resolve(m *mistakes) {
 	known := c.expandPresets(m)
 	c.Credentials.Resolve(m.under("credentials"))
 	c.Proxy.Resolve(m.under("proxy"))
+	c.readKeys(m)
 	c.policy = policy.New(c.Policy, known, m.under("policy"))
 	c.bindings = c.Proxy.Bind(c.Policy.Rules, m)
 	c.checkCredentials(m)
+}
+
+// secretPaths are the keys that name what only running needs.
+func (c *Config) secretPaths() [][]any {
+	paths := [][]any{{"proxy", "proxy_url"}}
+	for name := range c.Credentials.Clients {
+		paths = append(paths, []any{"credentials", "clients", name, "client_secret"})
+	}
+	for name := range c.Credentials.Tokens {
+		paths = append(paths, []any{"credentials", "tokens", name, "token"}, []any{"credentials", "tokens", name, "password"})
+	}
+	for i := range c.Policy.Callers {
+		paths = append(paths, []any{"policy", "callers", i, "key"})
+	}
+	return paths
+}
+
+// readKeys reads what callers' keys name: package policy reads no files.
+func (c *Config) readKeys(m *mistakes) {
+	for i, caller := range c.Policy.Callers {
+		if caller.Key == "" {
+			continue
+		}
+		sums, err := credentials.Reference(caller.Key).ReadHashes()
+		if err != nil {
+			m.Add([]any{"policy", "callers", i, "key"}, "%v", err)
+		}
+		for _, sum := range sums {
+			c.Policy.Callers[i].Keys = append(c.Policy.Callers[i].Keys, sum)
+		}
+	}
 }
 
 // checkCredentials notes credentials that upstreams and rules name but nobody defines.

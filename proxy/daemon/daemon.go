@@ -34,14 +34,23 @@ type Options struct {
 	Overrides  Overrides
 	Version    string
 	Log        io.Writer // where log lines go
-	// Started, if set, is told once of the addresses listened on.
-	Started func(addresses []net.Addr)
+	// Started, if set, is told once what runs, and where: host:port of each
+	// listener, in the order of the Config.
+	Started func(cfg *Config, addresses []string)
+	// Embedded leaves the process's signals to the caller; ctx alone ends Run.
+	Embedded bool
 }
 
 // Overrides are what flags and the environment say over the file.
 type Overrides struct {
 	Listen              []string // addresses instead of the file's listeners
 	LogLevel, LogFormat string
+	// Private listens on free ports of loopback instead: on one for the prefixes,
+	// and on one for each listener of a single upstream. It ends without delay.
+	Private bool
+	// WithoutSecrets leaves out what only running needs, so that who may not read
+	// the secrets can ask what is configured.
+	WithoutSecrets bool
 }
 
 func (o Overrides) apply(cfg *Config) {
@@ -51,6 +60,15 @@ func (o Overrides) apply(cfg *Config) {
 			cfg.Proxy.Listeners = append(cfg.Proxy.Listeners, proxy.ListenerConfig{Address: address})
 		}
 	}
+	if o.Private {
+		listeners := []proxy.ListenerConfig{{Address: privateAddress}}
+		for _, l := range cfg.Proxy.Listeners {
+			if l.Upstream != "" {
+				listeners = append(listeners, proxy.ListenerConfig{Address: privateAddress, Upstream: l.Upstream})
+			}
+		}
+		cfg.Proxy.Listeners, cfg.Proxy.Drain = listeners, proxy.DrainConfig{}
+	}
 	if o.LogLevel != "" {
 		cfg.Log.Level = o.LogLevel
 	}
@@ -58,6 +76,8 @@ func (o Overrides) apply(cfg *Config) {
 		cfg.Log.Format = o.LogFormat
 	}
 }
+
+const privateAddress = "127.0.0.1:0"
 
 // daemon is a running bearerd.
 type daemon struct {
@@ -76,10 +96,12 @@ type daemon struct {
 // returns nil; a second signal cuts everything off with ErrSecondSignal. SIGHUP
 // reloads. Other errors are Mistakes, an *AddressError, or a server's.
 func Run(ctx context.Context, options Options) error {
-	signals := make(chan os.Signal, 4) // from the start: a reload asked for too early must not end the process
-	signal.Notify(signals, stopSignals...)
-	signal.Notify(signals, reloadSignals...)
-	defer signal.Stop(signals)
+	signals := make(chan os.Signal, 4)
+	if !options.Embedded { // from the start: a reload asked for too early must not end the process
+		signal.Notify(signals, stopSignals...)
+		signal.Notify(signals, reloadSignals...)
+		defer signal.Stop(signals)
+	}
 	cfg, err := Load(options.ConfigPath, options.Overrides)
 	if err != nil {
 		return err
@@ -117,12 +139,12 @@ func (d *daemon) build(cfg *Config) error {
 		way = proxy.NewTransport(egress)
 	}
 	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{
-		Transport: way, UserAgent: "bearerd/" + d.options.Version, Observe: d.log.renewal,
+		Transport: way, UserAgent: "bearerd/" + d.options.Version, Observe: d.log.renewal, KnownScopes: presetScopes(),
 	}, d.set)
 	if err != nil {
 		return err
 	}
-	deps := proxy.Deps{Authorizer: set.Authorizer, Policy: cfg.policy, Egress: egress, Observe: d.log.request}
+	deps := proxy.Deps{Authorizer: set.Authorizer, Policy: cfg.policy, Shim: set, Egress: egress, Observe: d.log.request}
 	if d.proxy == nil {
 		d.proxy = proxy.New(cfg.Proxy, deps, cfg.bindings)
 	} else {
@@ -136,7 +158,7 @@ func (d *daemon) build(cfg *Config) error {
 }
 
 func (d *daemon) listen() error {
-	var addresses []net.Addr
+	var addresses []string
 	for i, l := range d.config.Proxy.Listeners {
 		opened, err := listen(l.Address)
 		if err != nil {
@@ -144,14 +166,14 @@ func (d *daemon) listen() error {
 			return &AddressError{fmt.Sprintf("proxy.listeners[%d].address", i), l.Address, err}
 		}
 		d.listeners = append(d.listeners, opened)
-		d.servers = append(d.servers, newServer(d.proxy.Listener(l.Address)))
+		d.servers = append(d.servers, newServer(d.proxy.Listener(i)))
+		addresses = append(addresses, opened[0].Addr().String())
 		for _, one := range opened {
-			addresses = append(addresses, one.Addr())
 			d.log.Info().Str("address", one.Addr().String()).Str("upstream", l.Upstream).Msg("listening")
 		}
 	}
 	if d.options.Started != nil {
-		d.options.Started(addresses)
+		d.options.Started(d.config, addresses)
 	}
 	return nil
 }

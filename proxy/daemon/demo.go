@@ -71,8 +71,8 @@ func Demo(ctx context.Context, out io.Writer, options DemoOptions) error {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
-	started := make(chan []net.Addr, 1)
-	run := Options{ConfigPath: config, Version: options.Version, Log: options.Log, Started: func(a []net.Addr) { started <- a }}
+	started := make(chan string, 1)
+	run := Options{ConfigPath: config, Version: options.Version, Log: options.Log, Started: func(_ *Config, a []string) { started <- a[0] }}
 	if options.Once {
 		run.Log = io.Discard
 	}
@@ -85,12 +85,12 @@ func Demo(ctx context.Context, out io.Writer, options DemoOptions) error {
 	})
 	group.Go(func() error {
 		select {
-		case addresses := <-started:
+		case address := <-started:
 			if !options.Once {
-				return printDemo(out, addresses[0])
+				return printDemo(out, address)
 			}
 			defer stop()
-			return (&demoCalls{out: out, base: "http://" + addresses[0].String(), globus: globus}).make(ctx)
+			return (&demoCalls{out: out, base: "http://" + address, globus: globus}).make(ctx)
 		case <-ctx.Done():
 			return nil
 		}
@@ -128,8 +128,8 @@ func serveDemo(handler http.Handler) (*demoServer, error) {
 
 func (s *demoServer) close() { _ = s.server.Close() }
 
-func printDemo(out io.Writer, at net.Addr) error {
-	_, port, err := net.SplitHostPort(at.String())
+func printDemo(out io.Writer, address string) error {
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return err
 	}

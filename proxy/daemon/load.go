@@ -72,6 +72,9 @@ func parse(name string, data []byte, overrides Overrides) (*Config, error) {
 		return nil, err
 	}
 	overrides.apply(cfg)
+	if overrides.WithoutSecrets {
+		m.hush(cfg.secretPaths()...)
+	}
 	cfg.resolve(m)
 	if err := m.all(); err != nil {
 		return nil, err
@@ -233,6 +236,9 @@ func (m *mistakes) find(node *yaml.Node, path []any, line, column int) ([]any, *
 func typeAt(path []any) reflect.Type {
 	t := reflect.TypeFor[Config]()
 	for _, step := range path {
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
 		switch t.Kind() {
 		case reflect.Struct:
 			field, ok := fieldOf(t, fmt.Sprint(step))
@@ -245,6 +251,9 @@ func typeAt(path []any) reflect.Type {
 		default:
 			return nil
 		}
+	}
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
 	}
 	return t
 }
@@ -262,7 +271,7 @@ func keysOf(t reflect.Type) []string {
 	var keys []string
 	if t != nil && t.Kind() == reflect.Struct {
 		for field := range t.Fields() {
-			if key := field.Tag.Get("yaml"); key != "" {
+			if key := field.Tag.Get("yaml"); key != "" && key != "-" {
 				keys = append(keys, key)
 			}
 		}

@@ -38,8 +38,7 @@ type logger struct {
 func newLogger(cfg LogConfig, out io.Writer) *logger {
 	buffered := &buffer{out: bufio.NewWriterSize(out, logBuffer), target: out}
 	var target io.Writer = buffered
-	file, isFile := out.(*os.File)
-	terminal := isFile && isatty.IsTerminal(file.Fd())
+	terminal := isTerminal(out)
 	if cfg.Format == "console" || cfg.Format == "auto" && terminal {
 		target = zerolog.ConsoleWriter{Out: buffered, NoColor: !terminal || os.Getenv("NO_COLOR") != "", TimeFormat: time.TimeOnly}
 	}
@@ -53,8 +52,16 @@ func newLogger(cfg LogConfig, out io.Writer) *logger {
 	return &logger{zerolog.New(target).Level(level).Hook(stamp), buffered, cfg.Access}
 }
 
+func isTerminal(stream any) bool {
+	file, isFile := stream.(*os.File)
+	return isFile && isatty.IsTerminal(file.Fd())
+}
+
 // request is a proxy.Observer: one access line.
 func (l *logger) request(x *proxy.Exchange) {
+	if x.Warning != "" {
+		l.Warn().Str("request_id", x.ID).Str("caller", x.Caller).Str("upstream", x.Upstream).Msg(x.Warning)
+	}
 	if !l.access {
 		return
 	}

@@ -20,6 +20,7 @@ type preset struct {
 	files          bool
 	operations     []operation // narrowest first
 	never          []string
+	shim           bool // answers token requests itself, unless token_shim: false
 }
 
 type operation struct {
@@ -41,7 +42,7 @@ func readOnly() []operation { return []operation{{"read", []access{readAll}}} }
 // servers (not always to be seen in the scope), default scopes.
 var presets = map[string]preset{
 	"auth": {
-		url: "https://auth.globus.org", resourceServer: "auth.globus.org", scope: "openid profile email",
+		url: "https://auth.globus.org", resourceServer: "auth.globus.org", scope: "openid profile email", shim: true,
 		operations: readOnly(),
 		// What hands out or takes away credentials: the token endpoint and all
 		// below it (introspect, revoke, validate, dependent tokens), consent by a
@@ -183,10 +184,16 @@ func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
 		}
 	}
 	id := p.id(u, path, m)
+	if u.TokenShim != nil && !p.shim && (known || u.Preset == "") {
+		m.Add(append(path, "token_shim"), "means nothing but with preset auth; leave it out")
+	}
 	if !known {
 		return policy.Upstream{}
 	}
 	fill(&u.URL, p.url)
+	if u.TokenShim == nil && p.shim {
+		u.TokenShim = &p.shim
+	}
 	if p.files {
 		fill(&u.Path, "files")
 	}
@@ -195,6 +202,19 @@ func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
 		c.expandToken(name, p, id)
 	}
 	return p.policy()
+}
+
+// presetScopes returns the resource server of every preset's scope.
+func presetScopes() map[string]string {
+	scopes := map[string]string{}
+	for _, p := range presets {
+		for _, scope := range strings.Fields(p.scope) {
+			if p.idKey == "" {
+				scopes[scope] = p.resourceServer
+			}
+		}
+	}
+	return scopes
 }
 
 // expandToken defines the preset's credential under the upstream's name, or
