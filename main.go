@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -34,17 +36,24 @@ func main() { os.Exit(execute()) }
 
 func execute() int {
 	root := newRoot()
-	command, err := root.ExecuteC()
+	ran, err := root.ExecuteC()
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, err)
 	var (
 		mistakes daemon.Mistakes
 		address  *daemon.AddressError
 		token    *credentials.Error
 		used     *usageError
+		command  *daemon.ExitError
 	)
+	if errors.As(err, &command) {
+		if command.Err != nil {
+			fmt.Fprintln(os.Stderr, command.Err)
+		}
+		return command.Code
+	}
+	fmt.Fprintln(os.Stderr, err)
 	switch {
 	case errors.As(err, &mistakes):
 		fmt.Fprintln(os.Stderr, mistakes.Count()+"; bearerd did not start")
@@ -53,8 +62,8 @@ func execute() int {
 		return exitUnavailable
 	case errors.Is(err, daemon.ErrSecondSignal), errors.Is(err, daemon.ErrInterrupted):
 		return exitInterrupted
-	case errors.As(err, &used), command == root:
-		fmt.Fprintf(os.Stderr, "Run %s --help.\n", command.CommandPath())
+	case errors.As(err, &used), ran == root:
+		fmt.Fprintf(os.Stderr, "Run %s --help.\n", ran.CommandPath())
 		return exitUsage
 	}
 	return exitFailure
@@ -79,7 +88,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newRun(), newCheck(), newDemo(), newToken(), newVersion())
+	root.AddCommand(newRun(), newCheck(), newDemo(), newToken(), newEnv(), newExec(), newVersion())
 	return root
 }
 
@@ -204,6 +213,65 @@ func newToken() *cobra.Command {
 	return cmd
 }
 
+func newEnv() *cobra.Command {
+	options := daemon.EnvOptions{}
+	cmd := &cobra.Command{
+		Use:   "env",
+		Short: "Print the variables that point Globus tools at bearerd",
+		Example: `  eval "$(bearerd env)"
+  bearerd env --format systemd > globus.env
+  bearerd env --url http://bearerd.example.org:8080`,
+		Args: usage(cobra.NoArgs),
+	}
+	config := configFlag(cmd)
+	cmd.Flags().StringVar(&options.Format, "format", "sh", strings.Join(daemon.EnvFormats, ", "))
+	cmd.Flags().StringVar(&options.URL, "url", "", "`URL` at which tools find bearerd (default: its listener, on this machine)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if !slices.Contains(daemon.EnvFormats, options.Format) {
+			return &usageError{fmt.Errorf("no format %q; write one of %s", options.Format, strings.Join(daemon.EnvFormats, ", "))}
+		}
+		if u, err := url.Parse(options.URL); options.URL != "" && (err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+			return &usageError{errors.New("--url is no URL of a bearerd; write one such as http://bearerd.example.org:8080")}
+		}
+		path, err := config()
+		if err != nil {
+			return err
+		}
+		options.ConfigPath = path
+		return daemon.PrintEnvironment(cmd.OutOrStdout(), options)
+	}
+	return cmd
+}
+
+func newExec() *cobra.Command {
+	options := daemon.ExecOptions{}
+	cmd := &cobra.Command{
+		Use:   "exec -- COMMAND [ARG...]",
+		Short: "Run a command with a proxy of its own, and the variables that point it there",
+		Example: `  bearerd exec -- globus task list
+  bearerd exec -- sh -c 'curl -fsS "$BEARERD_URL/transfer/v0.10/task_list"'`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &usageError{errors.New("no command; write it behind --, such as bearerd exec -- globus task list")}
+			}
+			return nil
+		},
+	}
+	config := configFlag(cmd)
+	cmd.Flags().StringVar(&options.Overrides.LogLevel, "log-level", "warn", "debug, info, warn or error")
+	cmd.Flags().StringVar(&options.Overrides.LogFormat, "log-format", "", "console, json or auto")
+	cmd.Flags().SetInterspersed(false) // what stands behind the command is its own
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		path, err := config()
+		if err != nil {
+			return err
+		}
+		options.ConfigPath, options.Version, options.Log, options.Command = path, version(), os.Stderr, args
+		return daemon.Exec(cmd.Context(), options)
+	}
+	return cmd
+}
+
 func newVersion() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -224,8 +292,14 @@ func newVersion() *cobra.Command {
 	return cmd
 }
 
+// tagged is the version that make dist links in; a plain go build leaves it empty.
+var tagged string
+
 // version is the tag this was built from, or "devel".
 func version() string {
+	if tagged != "" {
+		return tagged
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
 		return "devel"
