@@ -11,9 +11,10 @@ FUZZTIME ?= 20s
 CACHE := $(CURDIR)/.cache
 LINTER := $(CACHE)/bin/golangci-lint
 LOG := $(CACHE)/test.log
+DIST ?= dist
 SDKS := sdk4 sdk3
 
-.PHONY: build test lint clients packages demo fuzz clean
+.PHONY: build test lint clients packages demo dist fuzz clean
 
 build:
 	go build -o bearerd .
@@ -62,6 +63,10 @@ packages:
 
 demo:
 	go run . demo --once
+
+# Static tarballs for Linux; VERSION and SOURCE_DATE_EPOCH are git's unless given.
+dist:
+	deploy/dist $(DIST)
 
 # Each fuzz test in turn, for FUZZTIME.
 fuzz:
