@@ -55,6 +55,13 @@ packages:
 	@missing=(); \
 	[ -n "$$(command -v curl)" ] || missing+=(curl); \
 	[ -n "$$(command -v gcc)" ] || missing+=(gcc libc6-dev); \
+	[ -n "$$(command -v wget)" ] || missing+=(wget); \
+	[ -n "$$(command -v http)" ] || missing+=(httpie); \
+	[ -n "$$(command -v javac)" ] || missing+=(openjdk-17-jdk-headless); \
+	[ -n "$$(command -v npm)" ] || missing+=(nodejs npm); \
+	[ -n "$$(command -v Rscript)" ] || missing+=(r-base-core); \
+	[ -n "$$(command -v systemd-analyze)" ] || missing+=(systemd); \
+	perl -MLWP::UserAgent -MHTTP::Tiny -e1 2>/dev/null || missing+=(perl libwww-perl); \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv); \
 	if [ $${#missing[@]} -eq 0 ]; then exit 0; fi; \
 	if [ "$${CI:-}" != true ] || [ "$$(id -u)" != 0 ]; then \
