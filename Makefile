@@ -12,7 +12,7 @@ CACHE := $(CURDIR)/.cache
 LINTER := $(CACHE)/bin/golangci-lint
 LOG := $(CACHE)/test.log
 DIST ?= dist
-SDKS := sdk4 sdk3
+PYTHONS := sdk4 sdk3 cli
 
 .PHONY: build test lint clients packages demo dist fuzz clean
 
@@ -40,7 +40,7 @@ lint: $(LINTER)
 $(LINTER): tools/go.mod tools/go.sum
 	go build -C tools -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-clients: $(SDKS:%=$(CACHE)/clients/%/installed)
+clients: $(PYTHONS:%=$(CACHE)/clients/%/installed) $(CACHE)/clients/javascript/installed
 
 # A Python for each, with what its requirement file pins and nothing else.
 $(CACHE)/clients/%/installed: test/clients/requirements-%.txt
@@ -48,6 +48,12 @@ $(CACHE)/clients/%/installed: test/clients/requirements-%.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	$(@D)/bin/python -m pip check
+	touch $@
+
+$(CACHE)/clients/javascript/installed: test/clients/javascript/package.json test/clients/javascript/package-lock.json
+	rm -rf $(@D) && mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --silent --no-audit --no-fund --ignore-scripts
 	touch $@
 
 # What tests need of the system. It is installed in CI only, where we are root.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -17,7 +16,7 @@ import (
 	"bearerd/test/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+func TestMain(m *testing.M) { harness.Main(m, printTable) }
 
 const tokenPath = "/v2/oauth2/token"
 
@@ -25,9 +24,10 @@ const tokenPath = "/v2/oauth2/token"
 type sdk struct{ name, requirements string }
 
 var (
-	sdk4 = sdk{"sdk4", "requirements-sdk4.txt"}
-	sdk3 = sdk{"sdk3", "requirements-sdk3.txt"}
-	sdks = []sdk{sdk4, sdk3}
+	sdk4      = sdk{"sdk4", "requirements-sdk4.txt"}
+	sdk3      = sdk{"sdk3", "requirements-sdk3.txt"}
+	globusCLI = sdk{"cli", "requirements-cli.txt"} // and the CLI
+	sdks      = []sdk{sdk4, sdk3}
 )
 
 // python returns the interpreter, or ends the test where it is not installed.
@@ -43,12 +43,13 @@ func (s sdk) python(t *testing.T) string {
 	return path
 }
 
-// curlPath returns the program, or ends the test where there is none.
-func curlPath(t *testing.T) string {
+// program returns the path of one that the system has, or ends the test where it
+// has none.
+func program(t *testing.T, name string) string {
 	t.Helper()
-	path, err := exec.LookPath("curl")
+	path, err := exec.LookPath(name)
 	if err != nil {
-		missing(t, "curl is not installed")
+		missing(t, name+" is not installed")
 	}
 	return path
 }
@@ -126,31 +127,6 @@ func targets(g *harness.Globus) []string {
 	return found
 }
 
-// checkOurs checks that everything Transfer received carried bearerd's token and
-// nothing else.
-func checkOurs(t *testing.T, g *harness.Globus, b *harness.Bearerd) {
-	t.Helper()
-	received := requests(g)
-	if len(received) == 0 {
-		t.Error("Transfer received nothing")
-	}
-	attempts := 0.0 // a request is logged after it, and its renewal before
-	b.WaitLog(func(line map[string]any) bool {
-		n, _ := line["attempts"].(float64)
-		attempts += n
-		return attempts >= float64(len(received))
-	})
-	ours := map[string]bool{}
-	for _, line := range b.Lines("token renewed") {
-		ours[fmt.Sprint("Bearer ", line["fingerprint"])] = true
-	}
-	for _, r := range received {
-		if r.Authorizations != 1 || !ours[r.Authorization] {
-			t.Errorf("%s %s arrived with %d Authorization, %s; want one, of %v", r.Method, r.Target, r.Authorizations, r.Authorization, ours)
-		}
-	}
-}
-
 // endpoints asks Transfer itself for its endpoints, as the examples print them.
 func endpoints(t *testing.T, g *harness.Globus) []string {
 	t.Helper()
@@ -193,18 +169,4 @@ func decode(t *testing.T, req *http.Request, into any) {
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil || resp.StatusCode != 200 {
 		t.Fatalf("%s answered %d: %v", req.URL.Path, resp.StatusCode, err)
 	}
-}
-
-// pinned returns the version that a requirement file names for a package.
-func (s sdk) pinned(t *testing.T, name string) string {
-	t.Helper()
-	text, err := os.ReadFile(s.requirements)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile(`(?m)^` + name + `==(.+)$`).FindSubmatch(text)
-	if found == nil {
-		t.Fatalf("%s does not pin %s", s.requirements, name)
-	}
-	return string(found[1])
 }

@@ -24,7 +24,7 @@ func TestSDK_NeedsOnlyItsBaseURLChanged(t *testing.T) {
 				}
 			}
 		}
-		checkOurs(t, g, b)
+		checkOurs(t, g, s.client())
 		if n := g.Count("auth", tokenPath); n != 1 {
 			t.Errorf("Auth got %d token requests, want 1", n)
 		}
@@ -89,7 +89,7 @@ func submit(t *testing.T, s sdk, g *harness.Globus, b *harness.Bearerd) {
 	if got := s.run(t, "submit.py", []string{"BASE_URL=" + b.URL + "/transfer"}, ends[0], ends[1]); got != "True SUCCEEDED\n" {
 		t.Errorf("the program printed %q", got)
 	}
-	checkOurs(t, g, b)
+	checkOurs(t, g, s.client())
 	if n := g.Count("transfer", "/v0.10/transfer"); n != 1 {
 		t.Errorf("Transfer got the submission %d times", n)
 	}
@@ -111,7 +111,7 @@ func TestSDK_PagesThrough250Endpoints(t *testing.T) {
 		if n := g.Count("transfer", "/v0.10/endpoint_search"); n != 3 {
 			t.Errorf("Transfer got %d requests, want 3 pages", n)
 		}
-		checkOurs(t, g, b)
+		checkOurs(t, g, s.client())
 	})
 }
 

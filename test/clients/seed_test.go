@@ -8,8 +8,8 @@ import (
 	"bearerd/test/harness"
 )
 
-// The programs get tokens of their own straight from Auth, since bearerd
-// forwards no token endpoint; their Transfer is bearerd.
+// The programs' Auth is bearerd, too. It gives them placeholders, whatever secret
+// they have, and gets the token itself.
 func TestExamples_OfTheSDKsDocumentationRunThroughBearerd(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -28,16 +28,16 @@ func TestExamples_OfTheSDKsDocumentationRunThroughBearerd(t *testing.T) {
 			g.Reset()
 			b := harness.Start(t, harness.Config(g))
 			got := lines(tt.sdk.run(t, tt.program, []string{
-				"CLIENT_ID=" + g.ClientID, "CLIENT_SECRET=" + g.Secret,
-				"GLOBUS_SDK_SERVICE_URL_AUTH=" + g.AuthURL,
+				"CLIENT_ID=" + g.ClientID, "CLIENT_SECRET=one of long ago",
+				"GLOBUS_SDK_SERVICE_URL_AUTH=" + b.URL + "/auth",
 				"GLOBUS_SDK_SERVICE_URL_TRANSFER=" + b.URL + "/transfer",
 			}))
 			if !slices.Equal(got, want) {
 				t.Errorf("printed %q, want %q", got, want)
 			}
-			checkOurs(t, g, b)
-			if n := g.Count("auth", tokenPath); n != 2 {
-				t.Errorf("Auth got %d token requests, want the program's and bearerd's", n)
+			checkOurs(t, g, tt.sdk.client())
+			if n := g.Count("auth", tokenPath); n != 1 {
+				t.Errorf("Auth got %d token requests, want bearerd's alone", n)
 			}
 		})
 	}

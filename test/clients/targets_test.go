@@ -12,29 +12,29 @@ import (
 // program runs once straight at Transfer and once through bearerd.
 func TestTargets_ArriveByteForByte(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		run  func(t *testing.T, base string)
-		some []string // of what must have been sent, so that the test cannot become easy unnoticed
+		client client
+		run    func(t *testing.T, base string)
+		some   []string // of what must have been sent, so that the test cannot become easy unnoticed
 	}{
-		{"requests", func(t *testing.T, base string) { sdk4.run(t, "targets_requests.py", []string{"BASE_URL=" + base}) }, []string{
+		{requestsClient, func(t *testing.T, base string) { sdk4.run(t, "targets_requests.py", []string{"BASE_URL=" + base}) }, []string{
 			"GET /v0.10/endpoint/a%20b/x:y/%C3%BC",
 			"GET /v0.10/endpoint/%C3%BC%20b/x;y=1",
 			"GET /v0.10/operation/endpoint/x/ls?path=%2F~%2Fa+b%2F%C3%BC%2B%25",
 			"GET /v0.10/operation/endpoint/x/ls?path=/~/%C3%BC;b&c=a+b&&d",
 			"GET /v0.10/task_list?filter=a%2Fb%3Bc%2Bd+%C3%BC%26e",
 		}},
-		{"SDK 4", func(t *testing.T, base string) { sdk4.run(t, "targets_sdk.py", []string{"BASE_URL=" + base}) }, sentBySDK},
-		{"SDK 3", func(t *testing.T, base string) { sdk3.run(t, "targets_sdk.py", []string{"BASE_URL=" + base}) }, sentBySDK},
-		{"curl", func(t *testing.T, base string) {
+		{sdk4.client(), func(t *testing.T, base string) { sdk4.run(t, "targets_sdk.py", []string{"BASE_URL=" + base}) }, sentBySDK},
+		{sdk3.client(), func(t *testing.T, base string) { sdk3.run(t, "targets_sdk.py", []string{"BASE_URL=" + base}) }, sentBySDK},
+		{curl, func(t *testing.T, base string) {
 			for _, target := range sentByCurl {
-				run(t, curlPath(t), nil, "--silent", "--globoff", "--path-as-is", base+target)
+				run(t, program(t, "curl"), nil, "--silent", "--globoff", "--path-as-is", base+target)
 			}
 		}, []string{
 			"GET /v0.10/operation/endpoint/x/ls?path=/~/größe;b+c%2Fd",
 			"GET /v0.10/endpoint/a%20bc;v=1/x:y,z@(1)!$'*",
 		}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		t.Run(tt.client.name, func(t *testing.T) {
 			t.Parallel()
 			g := harness.NewGlobus(t, emulator.Config{})
 			tt.run(t, g.TransferURL)
@@ -50,7 +50,7 @@ func TestTargets_ArriveByteForByte(t *testing.T) {
 			if received := targets(g); !slices.Equal(received, sent) {
 				t.Errorf("sent\n%q\nand received\n%q", sent, received)
 			}
-			checkOurs(t, g, b)
+			checkOurs(t, g, tt.client)
 		})
 	}
 }

@@ -50,6 +50,9 @@ func (e *Emulator) grant(c *call) answer {
 	}
 	e.consent(roots)
 	docs := e.issue(roots)
+	for _, doc := range docs {
+		c.issued = append(c.issued, "Bearer "+Fingerprint(doc.AccessToken))
+	}
 	return uncached(jsonAnswer(http.StatusOK, grantDocument{docs[0], docs[1:]}))
 }
 

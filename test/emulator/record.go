@@ -29,6 +29,7 @@ type Record struct {
 	Authorizations int         // how many Authorization values arrived
 	Body           []byte      // its first MiB
 	Status         int         // what was answered; 0 if the connection was cut
+	Issued         []string    // by a token request: "Bearer sha256:1a2b3c4d", as Authorization will name the tokens
 }
 
 // Records returns what arrived since New or Reset, oldest first: the newest
@@ -64,6 +65,7 @@ func makeRecord(arrived time.Time, service string, c *call, status int) Record {
 		Authorizations: len(c.Header.Values("Authorization")),
 		Body:           c.body[:min(len(c.body), maxBody)],
 		Status:         status,
+		Issued:         c.issued,
 	}
 	if r.Target == "" { // a client's request handed over without a wire
 		r.Target = c.URL.RequestURI()

@@ -22,9 +22,10 @@ const (
 // A call is one request as handlers see it: its body read, its path taken apart.
 type call struct {
 	*http.Request
-	body []byte
-	vars []string // what the route's {} matched, decoded
-	err  error    // of reading the body
+	body   []byte
+	vars   []string // what the route's {} matched, decoded
+	issued []string // as in Record
+	err    error    // of reading the body
 }
 
 // An answer is a whole response, decided before any of it is written. Status 0

@@ -38,9 +38,13 @@ func Binary(t testing.TB) string {
 	return built.path
 }
 
-// Main is a package's TestMain: it runs the tests and removes what Binary built.
-func Main(m *testing.M) {
+// Main is a package's TestMain: it runs the tests, then what comes after them, and
+// removes what Binary built.
+func Main(m *testing.M, after ...func()) {
 	code := m.Run()
+	for _, do := range after {
+		do()
+	}
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
 	}
