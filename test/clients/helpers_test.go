@@ -130,6 +130,23 @@ func targets(g *harness.Globus) []string {
 // endpoints asks Transfer itself for its endpoints, as the examples print them.
 func endpoints(t *testing.T, g *harness.Globus) []string {
 	t.Helper()
+	var found struct {
+		Data []struct {
+			ID   string `json:"id"`
+			Name string `json:"display_name"`
+		} `json:"DATA"`
+	}
+	straight(t, g, "/v0.10/endpoint_search?filter_scope=my-endpoints", &found)
+	var list []string
+	for _, e := range found.Data {
+		list = append(list, fmt.Sprintf("[%s] %s", e.ID, e.Name))
+	}
+	return list
+}
+
+// straight asks Transfer without bearerd, with a token of the test's own.
+func straight(t *testing.T, g *harness.Globus, target string, into any) {
+	t.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "scope": {emulator.TransferScope}}
 	req, err := http.NewRequestWithContext(t.Context(), "POST", g.AuthURL+tokenPath, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -141,22 +158,11 @@ func endpoints(t *testing.T, g *harness.Globus) []string {
 		Token string `json:"access_token"`
 	}
 	decode(t, req, &granted)
-	if req, err = http.NewRequestWithContext(t.Context(), "GET", g.TransferURL+"/v0.10/endpoint_search?filter_scope=my-endpoints", nil); err != nil {
+	if req, err = http.NewRequestWithContext(t.Context(), "GET", g.TransferURL+target, nil); err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+granted.Token)
-	var found struct {
-		Data []struct {
-			ID   string `json:"id"`
-			Name string `json:"display_name"`
-		} `json:"DATA"`
-	}
-	decode(t, req, &found)
-	var list []string
-	for _, e := range found.Data {
-		list = append(list, fmt.Sprintf("[%s] %s", e.ID, e.Name))
-	}
-	return list
+	decode(t, req, into)
 }
 
 func decode(t *testing.T, req *http.Request, into any) {
