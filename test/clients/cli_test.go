@@ -1,0 +1,82 @@
+package clients_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bearerd/test/harness"
+)
+
+// TestCLI_RunsASessionUnmodified with what `bearerd env` prints and nothing else,
+// and with a bearerd of its own for each command where the site's proxy is down.
+func TestCLI_RunsASessionUnmodified(t *testing.T) {
+	for _, tt := range []struct{ name, before string }{
+		{"env", `eval "$(bearerd env)"`},
+		{"exec", `globus() { bearerd exec -- globus "$@"; }`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tool := newToolTest(t, section{pythons: []sdk{globusCLI}}, 0)
+			if tt.name == "exec" {
+				tool.privately()
+			}
+			got := tool.session(t, tt.before)
+			ends := tool.globus.EndpointIDs()
+			for _, part := range []string{
+				tool.globus.ClientID + "@clients.auth.globus.org\n", // whoami
+				ends[0], ends[1], ends[2], "größe.csv", // search, ls
+				"Message: The transfer has been accepted", "Label:", "nightly", // transfer, show
+				"SUCCEEDED | TRANSFER", `"DATA_TYPE":"task_list"`, // list, api
+			} {
+				if !strings.Contains(got, part) {
+					t.Errorf("the session printed no %q:\n%s", part, got)
+				}
+			}
+			// The CLI grants itself consent by asking for a token, which here is no
+			// grant: it is refused again, and says what is wanted.
+			_, consent, _ := strings.Cut(got, "consent:\n")
+			if !strings.Contains(consent, "requires you to grant consent") || !strings.Contains(consent, consentScope(tool.globus)) || !strings.Contains(consent, "exit 4") {
+				t.Errorf("of the consent it says:\n%s", consent)
+			}
+			if n := tool.globus.Count("transfer", "/v0.10/transfer"); n != 1 {
+				t.Errorf("Transfer got the submission %d times", n)
+			}
+			checkOurs(t, tool.globus, cli)
+		})
+	}
+}
+
+// TestCLI_ListsWhatWantsConsentOnceItsScopeIsConfigured, as docs/tools.md says.
+func TestCLI_ListsWhatWantsConsentOnceItsScopeIsConfigured(t *testing.T) {
+	tool := newToolTest(t, section{pythons: []sdk{globusCLI}}, 0)
+	tool.privately()
+	path := filepath.Join(tool.dir, "config.yaml")
+	config, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tool.write(t, "config.yaml", strings.Replace(string(config), "credentials:\n",
+		"credentials:\n  tokens:\n    transfer: {client: globus, scopes: [\""+consentScope(tool.globus)+"\"]}\n", 1))
+	got := tool.session(t, `globus() { bearerd exec -- globus "$@"; }`)
+	if _, consent, _ := strings.Cut(got, "consent:\n"); !strings.Contains(consent, "größe.csv") || strings.Contains(consent, "exit") {
+		t.Errorf("of what wants consent it printed:\n%s", consent)
+	}
+	checkOurs(t, tool.globus, cli)
+}
+
+// consentScope is what Transfer wants for the mapped collection.
+func consentScope(g *harness.Globus) string {
+	return "urn:globus:auth:scope:transfer.api.globus.org:all[*https://auth.globus.org/scopes/" + g.MappedCollection() + "/data_access]"
+}
+
+// session runs session.sh behind a line of shell.
+func (tool *toolTest) session(t *testing.T, before string) string {
+	t.Helper()
+	script, err := filepath.Abs("session.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tool.command(t, "/bin/sh", append([]string{"-c", before + "\n. " + script, "sh"}, tool.globus.EndpointIDs()...)...)
+}
