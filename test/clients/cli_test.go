@@ -1,7 +1,6 @@
 package clients_test
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,16 +8,21 @@ import (
 	"bearerd/test/harness"
 )
 
-// TestCLI_RunsASessionUnmodified with what `bearerd env` prints and nothing else,
-// and with a bearerd of its own for each command where the site's proxy is down.
+// TestCLI_RunsASessionUnmodified with what `bearerd env` prints and nothing else;
+// with a bearerd of its own for each command, where the site's proxy is down; and
+// as a caller that has to show a key.
 func TestCLI_RunsASessionUnmodified(t *testing.T) {
-	for _, tt := range []struct{ name, before string }{
-		{"env", `eval "$(bearerd env)"`},
-		{"exec", `globus() { bearerd exec -- globus "$@"; }`},
+	for _, tt := range []struct {
+		name, before string
+		edits        []func(*harness.Globus, string) string
+	}{
+		{"env", `eval "$(bearerd env)"`, nil},
+		{"exec", `globus() { bearerd exec -- globus "$@"; }`, nil},
+		{"env and a key", `eval "$(bearerd env)"; export GLOBUS_CLI_CLIENT_SECRET='` + labKey + `'`, []func(*harness.Globus, string) string{onlyLab(t)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tool := newToolTest(t, section{pythons: []sdk{globusCLI}}, 0)
+			tool := newToolTest(t, section{pythons: []sdk{globusCLI}}, 0, tt.edits...)
 			if tt.name == "exec" {
 				tool.privately()
 			}
@@ -50,15 +54,11 @@ func TestCLI_RunsASessionUnmodified(t *testing.T) {
 
 // TestCLI_ListsWhatWantsConsentOnceItsScopeIsConfigured, as docs/tools.md says.
 func TestCLI_ListsWhatWantsConsentOnceItsScopeIsConfigured(t *testing.T) {
-	tool := newToolTest(t, section{pythons: []sdk{globusCLI}}, 0)
+	tool := newToolTest(t, section{pythons: []sdk{globusCLI}}, 0, func(g *harness.Globus, config string) string {
+		return strings.Replace(config, "credentials:\n",
+			"credentials:\n  tokens:\n    transfer: {client: globus, scopes: [\""+consentScope(g)+"\"]}\n", 1)
+	})
 	tool.privately()
-	path := filepath.Join(tool.dir, "config.yaml")
-	config, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tool.write(t, "config.yaml", strings.Replace(string(config), "credentials:\n",
-		"credentials:\n  tokens:\n    transfer: {client: globus, scopes: [\""+consentScope(tool.globus)+"\"]}\n", 1))
 	got := tool.session(t, `globus() { bearerd exec -- globus "$@"; }`)
 	if _, consent, _ := strings.Cut(got, "consent:\n"); !strings.Contains(consent, "größe.csv") || strings.Contains(consent, "exit") {
 		t.Errorf("of what wants consent it printed:\n%s", consent)

@@ -152,13 +152,18 @@ type toolTest struct {
 	body   []byte // transfer.json
 }
 
-func newToolTest(t *testing.T, s section, i int) *toolTest {
+// newToolTest starts bearerd for the i-th client of a section, with a configuration
+// that edits have changed.
+func newToolTest(t *testing.T, s section, i int, edits ...func(g *harness.Globus, config string) string) *toolTest {
 	t.Helper()
 	g := harness.NewGlobus(t, emulator.Config{})
 	var submission struct{ Value string }
 	straight(t, g, "/v0.10/submission_id", &submission)
 	g.Reset()
 	config := strings.Replace(harness.Config(g, harness.RuleSubmit), "127.0.0.1:0", "localhost:0", 1)
+	for _, edit := range edits {
+		config = edit(g, config)
+	}
 	b := harness.Start(t, config)
 	tool := &toolTest{section: s, globus: g, url: strings.Replace(b.URL, "127.0.0.1", "localhost", 1), dir: t.TempDir()}
 	path := filepath.Dir(harness.Binary(t)) + ":" + os.Getenv("PATH")
