@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -98,7 +97,7 @@ func printTable() {
 	defer table.mu.Unlock()
 	for _, name := range slices.SortedFunc(maps.Keys(table.rows), func(a, b string) int { return cmp.Compare(strings.ToLower(a), strings.ToLower(b)) }) {
 		r := table.rows[name]
-		fmt.Fprintf(os.Stdout, "real client: %-24s %-10s %4d requests, %4d with exactly our Authorization, %2d stories passed\n",
+		fmt.Printf("real client: %-24s %-10s %4d requests, %4d with exactly our Authorization, %2d stories passed\n",
 			name, r.version, r.requests, r.ours, r.stories)
 	}
 }
