@@ -220,18 +220,18 @@ func newEnv() *cobra.Command {
 		Short: "Print the variables that point Globus tools at bearerd",
 		Example: `  eval "$(bearerd env)"
   bearerd env --format systemd > globus.env
-  bearerd env --url http://bearerd.example.org:8080`,
+  bearerd env --base-url http://bearerd.example.org:8080`,
 		Args: usage(cobra.NoArgs),
 	}
 	config := configFlag(cmd)
 	cmd.Flags().StringVar(&options.Format, "format", "sh", strings.Join(daemon.EnvFormats, ", "))
-	cmd.Flags().StringVar(&options.URL, "url", "", "`URL` at which tools find bearerd (default: its listener, on this machine)")
+	cmd.Flags().StringVar(&options.BaseURL, "base-url", "", "`URL` at which tools find bearerd (default: its listener, on this machine)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if !slices.Contains(daemon.EnvFormats, options.Format) {
 			return &usageError{fmt.Errorf("no format %q; write one of %s", options.Format, strings.Join(daemon.EnvFormats, ", "))}
 		}
-		if u, err := url.Parse(options.URL); options.URL != "" && (err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "") {
-			return &usageError{errors.New("--url is no URL of a bearerd; write one such as http://bearerd.example.org:8080")}
+		if options.BaseURL != "" && !isBaseURL(options.BaseURL) {
+			return &usageError{errors.New("--base-url is no URL of a bearerd; write one such as http://bearerd.example.org:8080")}
 		}
 		path, err := config()
 		if err != nil {
@@ -241,6 +241,12 @@ func newEnv() *cobra.Command {
 		return daemon.PrintEnvironment(cmd.OutOrStdout(), options)
 	}
 	return cmd
+}
+
+// isBaseURL reports whether paths can be put behind text.
+func isBaseURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 }
 
 func newExec() *cobra.Command {

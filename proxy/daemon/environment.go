@@ -32,7 +32,7 @@ var EnvFormats = []string{"sh", "fish", "dotenv", "systemd", "json"}
 type EnvOptions struct {
 	ConfigPath string
 	Format     string // one of EnvFormats
-	URL        string // where tools find bearerd; "": as the configuration has it
+	BaseURL    string // where tools find bearerd; "": as the configuration has it
 }
 
 // variable is one of the environment.
@@ -49,7 +49,7 @@ func PrintEnvironment(out io.Writer, options EnvOptions) error {
 	for _, l := range cfg.Proxy.Listeners {
 		addresses = append(addresses, l.Address)
 	}
-	variables, err := cfg.environment(addresses, options.URL)
+	variables, err := cfg.environment(addresses, options.BaseURL)
 	if err != nil {
 		return Mistakes{options.ConfigPath + ": " + err.Error()}
 	}
@@ -122,7 +122,7 @@ func listenerURL(address string) (string, error) {
 		return "", err
 	}
 	if port == "0" {
-		return "", errors.New("proxy.listeners: port 0 is another one each time bearerd starts; write a port, or give --url")
+		return "", errors.New("proxy.listeners: port 0 is another one each time bearerd starts; write a port, or give --base-url")
 	}
 	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
 		host = "localhost"

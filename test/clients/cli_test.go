@@ -38,6 +38,10 @@ func TestCLI_RunsASessionUnmodified(t *testing.T) {
 					t.Errorf("the session printed no %q:\n%s", part, got)
 				}
 			}
+			_, denied, _ := strings.Cut(got, "denied:\n")
+			if denied, _, _ = strings.Cut(denied, "consent:\n"); !strings.Contains(denied, "allow: [cancel]") || !strings.Contains(denied, "exit 1") {
+				t.Errorf("of what no rule allows it says:\n%s", denied)
+			}
 			// The CLI grants itself consent by asking for a token, which here is no
 			// grant: it is refused again, and says what is wanted.
 			_, consent, _ := strings.Cut(got, "consent:\n")

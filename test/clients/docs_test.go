@@ -171,7 +171,7 @@ func newToolTest(t *testing.T, s section, i int, edits ...func(g *harness.Globus
 		tool.python = s.pythons[i].python(t)
 		path = filepath.Dir(tool.python) + ":" + path
 	}
-	tool.env = []string{"PATH=" + path, "BEARERD_URL=" + tool.url} // the configuration is where it runs
+	tool.env = []string{"PATH=" + path, "BEARERD_BASE_URL=" + tool.url} // the configuration is where it runs
 	tool.write(t, "config.yaml", config)
 	tool.write(t, "secret", g.Secret)
 	ends := g.EndpointIDs()
@@ -244,7 +244,7 @@ func (tool *toolTest) run(t *testing.T, b block) {
 // privately leaves the tool no bearerd but the one that exec starts for it, at a
 // site whose proxy is down.
 func (tool *toolTest) privately() {
-	tool.env = append(tool.env, "BEARERD_URL=", "NO_PROXY=", "http_proxy=http://127.0.0.1:9", "https_proxy=http://127.0.0.1:9")
+	tool.env = append(tool.env, "BEARERD_BASE_URL=", "NO_PROXY=", "http_proxy=http://127.0.0.1:9", "https_proxy=http://127.0.0.1:9")
 }
 
 // listeners takes them over into the configuration.

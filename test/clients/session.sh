@@ -11,5 +11,7 @@ globus task wait "$task" --polling-interval 1 --timeout 30
 globus task show "$task"
 globus task list
 globus api transfer GET /task_list
+echo "denied:"
+globus task cancel "$task" 2>&1 || echo "exit $?"
 echo "consent:"
 globus ls "$3:/~/" 2>&1 || echo "exit $?"
