@@ -3,6 +3,7 @@ package test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"bearerd/test/emulator"
 	"bearerd/test/harness"
@@ -36,9 +38,11 @@ func newJob(t *testing.T, config string, env []string, command ...string) *job {
 			t.Fatal(err)
 		}
 	}
-	j := &job{Cmd: exec.CommandContext(t.Context(), harness.Binary(t), append([]string{"exec", "--"}, command...)...), dir: dir}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it takes a fraction of that
+	t.Cleanup(cancel)
+	j := &job{Cmd: exec.CommandContext(ctx, harness.Binary(t), append([]string{"exec", "--"}, command...)...), dir: dir}
 	j.Dir, j.Env = dir, append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
-	j.Stdout, j.Stderr = &j.stdout, &j.stderr
+	j.Stdout, j.Stderr, j.WaitDelay = &j.stdout, &j.stderr, time.Second
 	return j
 }
 
@@ -71,7 +75,6 @@ func (j *job) ready(t *testing.T) []string {
 	if err := j.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = j.Process.Kill() }) // of a test that failed; else it has ended
 	var before []string
 	in := bufio.NewReader(out)
 	for {
