@@ -129,12 +129,7 @@ func TestExec_GivesItsCommandAProxyOfItsOwn(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	g := harness.NewGlobus(t, emulator.Config{})
-	at := `{address: "` + taken.Addr().String() + `"}`
-	config := strings.NewReplacer(
-		`{address: "127.0.0.1:0"}`, at+`, `+strings.Replace(at, "}", ", upstream: transfer}", 1),
-		`"file:secret"`, "env:THE_SECRET",
-	).Replace(harness.Config(g))
-	config = strings.Replace(config, taken.Addr().String()+`", upstream`, `localhost:1", upstream`, 1)
+	config := strings.NewReplacer("127.0.0.1:0", taken.Addr().String(), `"file:secret"`, "env:THE_SECRET").Replace(harness.Config(g))
 	j := newJob(t, config, []string{"THE_SECRET=" + g.Secret, "KEPT=kept", "NO_PROXY=.example.org"},
 		"sh", "-c", `env; echo ready; read line; echo "$line" >read`)
 	env := map[string]string{}
@@ -142,20 +137,24 @@ func TestExec_GivesItsCommandAProxyOfItsOwn(t *testing.T) {
 		name, value, _ := strings.Cut(line, "=")
 		env[name] = value
 	}
-	base, own := env["BEARERD_URL"], env["GLOBUS_SDK_SERVICE_URL_TRANSFER"]
+	base, transfer, auth := env["BEARERD_URL"], env["GLOBUS_SDK_SERVICE_URL_TRANSFER"], env["GLOBUS_SDK_SERVICE_URL_AUTH"]
 	for name, want := range map[string]string{
 		"THE_SECRET": "", "KEPT": "kept", "NO_PROXY": ".example.org,localhost,127.0.0.1,::1",
 		"GLOBUS_CLI_CLIENT_ID": g.ClientID, "GLOBUS_CLI_CLIENT_SECRET": "bearerd-placeholder",
-		"GLOBUS_SDK_SERVICE_URL_AUTH": base + "/auth",
 	} {
 		if env[name] != want {
 			t.Errorf("the command has %s=%q, want %q", name, env[name], want)
 		}
 	}
 	client := newClient(t)
-	for _, at := range []string{base + taskList, own + "/v0.10/task_list"} {
-		if status, body := get(t, client, at); status != 200 || !strings.Contains(body, `"task_list"`) {
-			t.Errorf("%s: answered %d %s", at, status, body)
+	for at, says := range map[string]string{
+		base + taskList:                  `"task_list"`,
+		transfer + "/v0.10/task_list":    `"task_list"`, // for tools that drop the path of a base URL
+		auth + "/v2/oauth2/userinfo":     g.ClientID,
+		transfer + "/v2/oauth2/userinfo": "ClientError.NotFound",
+	} {
+		if _, body := get(t, client, at); !strings.Contains(body, says) {
+			t.Errorf("%s: answered %s, want %s", at, body, says)
 		}
 	}
 	client.CloseIdleConnections()
@@ -168,7 +167,7 @@ func TestExec_GivesItsCommandAProxyOfItsOwn(t *testing.T) {
 	if read, err := os.ReadFile(filepath.Join(j.dir, "read")); string(read) != "its input\n" {
 		t.Errorf("the command read %q: %v", read, err)
 	}
-	for _, address := range []string{base, own} {
+	for _, address := range []string{base, transfer, auth} {
 		u, err := url.Parse(address)
 		if err != nil || u.Port() == "" || u.Host == taken.Addr().String() {
 			t.Fatalf("the command was told %q: %v", address, err)
@@ -203,6 +202,28 @@ func TestExec_HandsSignalsToItsCommand(t *testing.T) {
 				t.Errorf("ended with %d, want %d of the command's trap\n%s", code, 40+int(s), j.stderr.Bytes())
 			}
 		})
+	}
+}
+
+// TestExec_LeavesIgnoredWhatIsIgnored, as nohup has it.
+func TestExec_LeavesIgnoredWhatIsIgnored(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	j := newJob(t, harness.Config(g), nil, "sh", "-c", "echo ready; read line")
+	j.Args = append([]string{"nohup", j.Path}, j.Args[1:]...)
+	nohup, err := exec.LookPath("nohup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.Path = nohup
+	j.ready(t)
+	if err := j.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(j.stdin, "\n"); err != nil {
+		t.Fatal(err)
+	}
+	if code := j.end(t); code != 0 {
+		t.Errorf("ended with %d after SIGHUP, want 0", code)
 	}
 }
 

@@ -46,7 +46,8 @@ type Overrides struct {
 	Listen              []string // addresses instead of the file's listeners
 	LogLevel, LogFormat string
 	// Private listens on free ports of loopback instead: on one for the prefixes,
-	// and on one for each listener of a single upstream. It ends without delay.
+	// and on one for each service that the environment names a URL of, since not
+	// every tool keeps that URL's path. It ends without delay.
 	Private bool
 	// WithoutSecrets leaves out what only running needs, so that who may not read
 	// the secrets can ask what is configured.
@@ -62,9 +63,9 @@ func (o Overrides) apply(cfg *Config) {
 	}
 	if o.Private {
 		listeners := []proxy.ListenerConfig{{Address: privateAddress}}
-		for _, l := range cfg.Proxy.Listeners {
-			if l.Upstream != "" {
-				listeners = append(listeners, proxy.ListenerConfig{Address: privateAddress, Upstream: l.Upstream})
+		for _, name := range sortedKeys(cfg.Proxy.Upstreams) {
+			if services[cfg.Proxy.Upstreams[name].Preset] != nil {
+				listeners = append(listeners, proxy.ListenerConfig{Address: privateAddress, Upstream: name})
 			}
 		}
 		cfg.Proxy.Listeners, cfg.Proxy.Drain = listeners, proxy.DrainConfig{}
