@@ -130,7 +130,7 @@ func TestSet_SealNeedsTheClientsSecret(t *testing.T) {
 	if again.Seal("other") == made {
 		t.Error("another text has the same seal")
 	}
-	if rotated := newSet(t, globusConfig(), canary+"2", Deps{Transport: newGlobus()}, nil); rotated.Seal("text") == made {
+	if rotated := newSet(t, globusConfig(), "x"+canary[1:], Deps{Transport: newGlobus()}, nil); rotated.Seal("text") == made {
 		t.Error("another secret makes the same seal")
 	}
 	if bare := newSet(t, Config{}, "", Deps{Transport: newGlobus()}, nil); bare.Seal("text") != "" {
