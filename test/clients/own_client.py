@@ -1,9 +1,11 @@
 """Submits a transfer and waits for it, by an app or an authorizer of its own.
 
-SECRET is the client's; PROTOCOL is app or authorizer.
+SECRET is the client's; PROTOCOL is app or authorizer. An authorizer starts with
+TOKEN if there is one, as scripts do that keep theirs between runs.
 """
 import os
 import sys
+import time
 
 import globus_sdk
 import transfer_client
@@ -18,7 +20,10 @@ try:
             "nightly", login_client=client, config=globus_sdk.GlobusAppConfig(token_storage="memory"))
         tc = globus_sdk.TransferClient(app=app)
     else:
-        tc = globus_sdk.TransferClient(authorizer=globus_sdk.ClientCredentialsAuthorizer(client, SCOPE))
+        kept = {}
+        if "TOKEN" in os.environ:
+            kept = {"access_token": os.environ["TOKEN"], "expires_at": int(time.time()) + 86400}
+        tc = globus_sdk.TransferClient(authorizer=globus_sdk.ClientCredentialsAuthorizer(client, SCOPE, **kept))
     for endpoint in tc.endpoint_search(filter_scope="my-endpoints"):
         print(endpoint["id"])
     data = globus_sdk.TransferData(source_endpoint=source, destination_endpoint=destination)

@@ -120,6 +120,30 @@ func TestOwnClients_HaveTheirKeyAsSecret(t *testing.T) {
 	})
 }
 
+// TestOwnClients_GetAnotherPlaceholderForOneThatIsNoLongerGood: the client's secret
+// or the caller's key changed between two runs of a script that keeps its tokens.
+func TestOwnClients_GetAnotherPlaceholderForOneThatIsNoLongerGood(t *testing.T) {
+	each(t, func(t *testing.T, s sdk) {
+		g := harness.NewGlobus(t, emulator.Config{})
+		b := harness.Start(t, onlyLab(t)(g, harness.Config(g, harness.RuleSubmit)))
+		ends := g.EndpointIDs()
+		got := lines(s.run(t, "own_client.py", pointed(b, "CLIENT_ID="+g.ClientID, "SECRET="+labKey, "PROTOCOL=authorizer",
+			"TOKEN=bearerd-placeholder.transfer.api.globus.org~lab~0ldSeal"), ends[0], ends[1]))
+		if got[len(got)-1] != "True SUCCEEDED" {
+			t.Errorf("the program printed %q", got)
+		}
+		checkOurs(t, g, s.client())
+		codes := map[any]int{}
+		b.Stop()
+		for _, line := range b.Lines("request") {
+			codes[line["code"]]++
+		}
+		if codes["caller_unknown"] != 1 {
+			t.Errorf("codes of the requests: %v, want caller_unknown once", codes)
+		}
+	})
+}
+
 const labKey = "key of the lab in 2026/+="
 
 // onlyLab returns what lets nobody in but a caller that shows labKey.
