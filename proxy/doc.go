@@ -18,7 +18,7 @@
 //	finish     chain.go      the Observers hear of it, once; a panic is answered for
 //
 // chain.go holds the steps in order. Each returns an error or lets the request
-// on; errors.go alone writes an answer of bearerd's own. A request sees one
+// on; errors.go alone writes an error of bearerd's own. A request sees one
 // table (proxy.go) from begin to finish, so that a reload never changes the
 // rules half-way.
 //
