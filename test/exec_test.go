@@ -130,7 +130,7 @@ func TestExec_GivesItsCommandAProxyOfItsOwn(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	g := harness.NewGlobus(t, emulator.Config{})
 	config := strings.NewReplacer("127.0.0.1:0", taken.Addr().String(), `"file:secret"`, "env:THE_SECRET").Replace(harness.Config(g))
-	j := newJob(t, config, []string{"THE_SECRET=" + g.Secret, "KEPT=kept", "NO_PROXY=.example.org"},
+	j := newJob(t, config, []string{"THE_SECRET=" + g.Secret, "KEPT=kept", "NO_PROXY=.example.org", "https_proxy=http://127.0.0.1:9"},
 		"sh", "-c", `env; echo ready; read line; echo "$line" >read`)
 	env := map[string]string{}
 	for _, line := range j.ready(t) {

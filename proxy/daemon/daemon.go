@@ -124,7 +124,7 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	if os.Getenv("HTTPS_PROXY")+os.Getenv("https_proxy") != "" && cfg.Proxy.ProxyURL == "" {
-		d.log.Warn().Msg("HTTPS_PROXY is set and not used; set proxy.proxy_url to env to go out through it")
+		d.log.Info().Msg("HTTPS_PROXY is set and not used; set proxy.proxy_url to env to go out through it")
 	}
 	if err := d.listen(); err != nil {
 		return err
