@@ -279,7 +279,7 @@ func TestUnit_SaysWhatBearerdDoes(t *testing.T) {
 func TestUnit_IsRightToSystemd(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Skip("systemd-analyze is not installed")
+		harness.Missing(t, "systemd-analyze is not installed")
 	}
 	text, _ := unit(t)
 	// It looks for the programs, too, which need not be on this machine.

@@ -38,7 +38,7 @@ func (s sdk) python(t *testing.T) string {
 		_, err = os.Stat(path)
 	}
 	if err != nil {
-		missing(t, s.requirements+" is not installed; run make clients")
+		harness.Missing(t, s.requirements+" is not installed; run make clients")
 	}
 	return path
 }
@@ -49,18 +49,9 @@ func program(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		missing(t, name+" is not installed")
+		harness.Missing(t, name+" is not installed")
 	}
 	return path
-}
-
-// missing skips the test, but not in CI.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(what)
-	}
-	t.Skip(what)
 }
 
 // each runs a test with both SDKs, beside each other.

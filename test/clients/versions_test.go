@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"bearerd/test/harness"
 )
 
 // The clients, each by what it is called where people get it.
@@ -52,7 +54,7 @@ func javascriptVersion(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(modules, "@globus/sdk/package.json"))
 	if err != nil {
-		missing(t, "@globus/sdk is not installed; run make clients")
+		harness.Missing(t, "@globus/sdk is not installed; run make clients")
 	}
 	var about struct {
 		Version string `json:"version"`

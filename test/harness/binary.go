@@ -38,6 +38,16 @@ func Binary(t testing.TB) string {
 	return built.path
 }
 
+// Missing ends a test that needs what is not installed here: it is skipped, but in
+// CI, where everything is to be had, it fails.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
+
 // Main is a package's TestMain: it runs the tests, then what comes after them, and
 // removes what Binary built.
 func Main(m *testing.M, after ...func()) {
