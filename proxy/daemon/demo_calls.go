@@ -71,6 +71,9 @@ func (d *demoCalls) check(ok bool, complaint string) {
 	}
 }
 
+// plainTool sends what is shown of it, and no Accept-Encoding of its own.
+var plainTool = &http.Transport{DisableCompression: true, DisableKeepAlives: true}
+
 // call makes one call, shows both sides, and returns the answer's body.
 func (d *demoCalls) call(ctx context.Context, c demoCall) []byte {
 	d.globus.Reset()
@@ -81,7 +84,7 @@ func (d *demoCalls) call(ctx context.Context, c demoCall) []byte {
 	}
 	req.Header.Set("User-Agent", "plain-tool/1.0")
 	req.Header.Set("Accept", "*/*")
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := plainTool.RoundTrip(req)
 	if err != nil {
 		d.check(false, c.path+": "+err.Error())
 		return nil
