@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"bearerd/policy"
@@ -50,9 +51,15 @@ func (t *table) shownKeys(h http.Header, x *Exchange) (keys []policy.KeyHash, go
 		}
 		keys = append(keys, *key)
 	case credential != "":
-		key := policy.HashKey(credential)
-		keys = append(keys, key)
-		x.inboundKnown = x.inboundKnown || known.KnowsKey(key)
+		forms := []string{credential}
+		if decoded, err := url.QueryUnescape(credential); scheme == "basic" && err == nil && decoded != credential {
+			forms = append(forms, decoded) // as RFC 6749 §2.3.1 has clients write their secret
+		}
+		for _, form := range forms {
+			key := policy.HashKey(form)
+			keys = append(keys, key)
+			x.inboundKnown = x.inboundKnown || known.KnowsKey(key)
+		}
 	}
 	for _, value := range h[keyHeader] {
 		key := policy.HashKey(value)

@@ -17,7 +17,7 @@ const (
 	shimPath     = "/auth/v2/oauth2/token"
 	formType     = "application/x-www-form-urlencoded"
 	flowsScope   = "https://auth.globus.org/scopes/eec9b274-0c81-4334-bdc2-54e90e689b9a/all"
-	callerKey    = "the-key-of-cron"
+	callerKey    = "the/key+of=cron"
 	foreignID    = "11111111-2222-3333-4444-555555555555"
 	transferName = "transfer.api.globus.org"
 )
@@ -297,6 +297,8 @@ func TestShim_TheClientSecretIsTheCallersKey(t *testing.T) {
 		{"the scheme in another case", []string{"Authorization", "bearer " + made.AccessToken}, 200, "cron"},
 		{"the key as bearer", []string{"Authorization", "Bearer " + callerKey}, 200, "cron"},
 		{"the key as password", []string{"Authorization", "Basic " + basicOf("x", callerKey)}, 200, "cron"},
+		{"the key form-encoded", []string{"Authorization", "Basic " + basicOf("x", url.QueryEscape(callerKey))}, 200, "cron"},
+		{"the key form-encoded as bearer", []string{"Authorization", "Bearer " + url.QueryEscape(callerKey)}, 403, "local"},
 		{"the key in its own header", []string{"X-Api-Key", callerKey}, 200, "cron"},
 		{"the key beside a stale token", []string{"X-Api-Key", callerKey, "Authorization", "Bearer stale"}, 200, "cron"},
 		{"nothing", nil, 403, "local"},
