@@ -5,10 +5,13 @@ import (
 	"strings"
 )
 
+// maxScopes is how many a token request may name: more than Globus has services.
+const maxScopes = 256
+
 // RootScopes splits a scope parameter (RFC 6749 §3.3) into its scopes, each once
 // and without the dependent scopes that Globus writes in brackets behind one:
 // what Globus Auth names in its answer. It reports false for what is no list of
-// scopes, and for an empty one.
+// scopes, for an empty one, and for one of more than 256.
 func RootScopes(parameter string) ([]string, bool) {
 	var roots []string
 	depth, start := 0, 0
@@ -33,6 +36,9 @@ func RootScopes(parameter string) ([]string, bool) {
 			}
 			if !slices.Contains(roots, root) {
 				roots = append(roots, root)
+			}
+			if len(roots) > maxScopes {
+				return nil, false
 			}
 		}
 	}

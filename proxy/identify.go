@@ -23,7 +23,10 @@ func (t *table) identify(r *http.Request, x *Exchange) error {
 	}
 	x.hasKeys = t.deps.Policy.HasKeys()
 	keys, good := t.shownKeys(r.Header, x)
-	if peer.Keys = keys; good {
+	switch peer.Keys = keys; {
+	case !good:
+		x.Caller, x.key = "", nil
+	case x.Caller == "": // no placeholder names one
 		is := t.deps.Policy.Identify(peer)
 		x.Caller, x.key = is.Caller, is.Key
 	}
@@ -33,23 +36,23 @@ func (t *table) identify(r *http.Request, x *Exchange) error {
 	return nil
 }
 
-// shownKeys returns what of a request's headers may be its caller's key. It
-// reports false for what can be nothing else and is not good.
+// shownKeys returns what of a request's headers may be its caller's key, and fills
+// Caller where a sealed placeholder names it. It reports false for what can be
+// nothing else and is not good.
 func (t *table) shownKeys(h http.Header, x *Exchange) (keys []policy.KeyHash, good bool) {
 	known := t.deps.Policy
 	scheme, credential := authorization(h)
 	p, isPlaceholder := parsePlaceholder(credential)
 	x.inboundKnown = isPlaceholder && scheme == "bearer"
-	if !x.hasKeys {
-		return nil, true
-	}
 	switch {
-	case x.inboundKnown && p.caller != "":
+	case x.inboundKnown && p.caller != "": // also where no caller has a key any more
 		key := p.key(known, t.seal)
 		if key == nil {
 			return nil, false
 		}
-		keys = append(keys, *key)
+		x.Caller, x.key = p.caller, key
+	case !x.hasKeys:
+		return nil, true
 	case credential != "":
 		forms := []string{credential}
 		if decoded, err := url.QueryUnescape(credential); scheme == "basic" && err == nil && decoded != credential {

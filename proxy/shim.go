@@ -87,7 +87,8 @@ func (t *table) shim(w http.ResponseWriter, r *http.Request, x *Exchange) (answe
 	h.Set("Cache-Control", "no-store") // RFC 6749 §5.1
 	h.Set("X-Request-ID", x.ID)
 	w.WriteHeader(http.StatusOK)
-	return true, json.NewEncoder(w).Encode(answer)
+	_ = json.NewEncoder(w).Encode(answer) // a caller that has gone is no fault of the upstream's
+	return true, nil
 }
 
 // readForm reads the parameters of a spooled body, each of which may come once

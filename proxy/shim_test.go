@@ -355,6 +355,16 @@ func TestShim_APlaceholderEndsWithTheKey(t *testing.T) {
 	}
 }
 
+// TestShim_APlaceholderOfACallerThatIsGoneIsRefused, also where no caller has a
+// key any more, and who sends it could be served as local.
+func TestShim_APlaceholderOfACallerThatIsGoneIsRefused(t *testing.T) {
+	r := newRig(t, shimmed(t, newGlobus(t, emulator.Config{})))
+	got := r.do("GET", "/transfer/v0.10/task_list", "", "Authorization", "Bearer bearerd-placeholder.transfer.api.globus.org~cron~seal")
+	if got.status != 403 || got.header.Get("Bearerd-Error") != "caller_unknown" {
+		t.Errorf("answered %d %s, want 403 caller_unknown", got.status, got.body)
+	}
+}
+
 func TestInboundAuthorization_RefuseTakesOnlyWhatIsBearerds(t *testing.T) {
 	w := newWire(t)
 	s := shimmed(t, newGlobus(t, emulator.Config{}))
