@@ -97,11 +97,13 @@ type daemon struct {
 // returns nil; a second signal cuts everything off with ErrSecondSignal. SIGHUP
 // reloads. Other errors are Mistakes, an *AddressError, or a server's.
 func Run(ctx context.Context, options Options) error {
-	signals := make(chan os.Signal, 4)
+	// Two channels: what does not fit is dropped, and reloads must not crowd out a stop.
+	stops, reloads := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	if !options.Embedded { // from the start: a reload asked for too early must not end the process
-		signal.Notify(signals, stopSignals...)
-		signal.Notify(signals, reloadSignals...)
-		defer signal.Stop(signals)
+		signal.Notify(stops, stopSignals...)
+		signal.Notify(reloads, reloadSignals...)
+		defer signal.Stop(stops)
+		defer signal.Stop(reloads)
 	}
 	cfg, err := Load(options.ConfigPath, options.Overrides)
 	if err != nil {
@@ -129,7 +131,7 @@ func Run(ctx context.Context, options Options) error {
 	if err := d.listen(); err != nil {
 		return err
 	}
-	return d.serve(ctx, signals)
+	return d.serve(ctx, stops, reloads)
 }
 
 // build makes everything a configuration says, and then puts it in force.
@@ -186,7 +188,7 @@ func (d *daemon) closeListeners() {
 }
 
 // serve runs the servers and heeds signals until it is told to stop.
-func (d *daemon) serve(ctx context.Context, signals <-chan os.Signal) error {
+func (d *daemon) serve(ctx context.Context, stops, reloads <-chan os.Signal) error {
 	var group errgroup.Group
 	failed := make(chan error, 1)
 	for i, server := range d.servers {
@@ -205,24 +207,23 @@ func (d *daemon) serve(ctx context.Context, signals <-chan os.Signal) error {
 		}
 	}
 	defer d.proxy.Close()
-	defer d.way.CloseIdleConnections()
-	err := d.heed(ctx, signals, failed)
+	defer func() { d.way.CloseIdleConnections() }() // of the configuration that is then in force
+	err := d.heed(ctx, stops, reloads, failed)
 	d.closeServers()
 	return errors.Join(err, group.Wait())
 }
 
 // heed waits for what happens; it returns when the servers are to be closed.
-func (d *daemon) heed(ctx context.Context, signals <-chan os.Signal, failed <-chan error) error {
+func (d *daemon) heed(ctx context.Context, stops, reloads <-chan os.Signal, failed <-chan error) error {
 	for {
 		select {
 		case <-failed:
 			return nil // serve's group has the error
 		case <-ctx.Done():
-			return d.drain(signals)
-		case s := <-signals:
-			if !slices.Contains(reloadSignals, s) {
-				return d.drain(signals)
-			}
+			return d.drain(stops)
+		case <-stops:
+			return d.drain(stops)
+		case <-reloads:
 			d.reload()
 		}
 	}
@@ -261,23 +262,17 @@ func sameAddresses(a, b []proxy.ListenerConfig) bool {
 
 // drain lets callers go in peace: for a while every answer closes its
 // connection, then nothing more is accepted, and what is under way may finish.
-func (d *daemon) drain(signals <-chan os.Signal) error {
+func (d *daemon) drain(stops <-chan os.Signal) error {
 	limits := d.config.Proxy.Drain
 	d.log.Info().Dur("delay_ms", limits.Delay).Dur("timeout_ms", limits.Timeout).Msg("draining")
 	d.proxy.Drain()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go func() { // ends with drain
-		for {
-			select {
-			case s := <-signals:
-				if !slices.Contains(reloadSignals, s) {
-					cancel(ErrSecondSignal)
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
+		select {
+		case <-stops:
+			cancel(ErrSecondSignal)
+		case <-ctx.Done():
 		}
 	}()
 	select {
