@@ -226,6 +226,19 @@ func TestExec_LeavesIgnoredWhatIsIgnored(t *testing.T) {
 	}
 }
 
+// TestExec_HidesTheWayOut, whose URL may hold a password.
+func TestExec_HidesTheWayOut(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	config := strings.Replace(harness.Config(g), "proxy:\n", "proxy:\n  proxy_url: env:WAY_OUT\n", 1)
+	j := newJob(t, config, []string{"WAY_OUT=http://me:password@127.0.0.1:9"}, "sh", "-c", `test -z "$WAY_OUT"`)
+	if err := j.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if code := j.end(t); code != 0 {
+		t.Errorf("ended with %d, so the command has WAY_OUT: %s", code, j.stderr.Bytes())
+	}
+}
+
 // TestExec_StartsNoCommandItCouldNotServe: better no job than one that runs for an
 // hour without its data.
 func TestExec_StartsNoCommandItCouldNotServe(t *testing.T) {

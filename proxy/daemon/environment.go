@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -80,7 +81,9 @@ func (c *Config) environment(addresses []string, elsewhere string) ([]variable, 
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
 	if base != "" {
 		add("BEARERD_URL", base)
-		if u, err := url.Parse(base); err == nil && !slices.Contains(hosts, u.Hostname()) {
+	}
+	for _, at := range append([]string{base}, slices.Sorted(maps.Values(own))...) {
+		if u, err := url.Parse(at); err == nil && at != "" {
 			hosts = append(hosts, u.Hostname())
 		}
 	}

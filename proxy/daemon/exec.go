@@ -54,7 +54,8 @@ func Exec(ctx context.Context, options ExecOptions) error {
 		}
 	}
 	defer signal.Stop(signals)
-	// A terminal sends its signals to the command itself.
+	// A terminal sends its signals to the command itself. So there, who sends SIGINT
+	// to this process alone does not reach the command; SIGTERM does.
 	terminal := slices.ContainsFunc([]any{os.Stdin, os.Stdout, os.Stderr}, isTerminal)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -82,7 +83,11 @@ func Exec(ctx context.Context, options ExecOptions) error {
 		}
 		child := exec.Command(program, options.Command[1:]...)
 		child.Args[0] = options.Command[0]
-		child.Env = childEnvironment(os.Environ(), variables, own.cfg.Credentials.SecretVariables())
+		hidden := own.cfg.Credentials.SecretVariables()
+		if name, ok := strings.CutPrefix(own.cfg.Proxy.ProxyURL, "env:"); ok {
+			hidden = append(hidden, name) // it may hold a password
+		}
+		child.Env = childEnvironment(os.Environ(), variables, hidden)
 		child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
 		childErr = runChild(child, func(s os.Signal) {
 			if !terminal || !slices.Contains(keyboardSignals, s) {
@@ -101,8 +106,15 @@ func Exec(ctx context.Context, options ExecOptions) error {
 // runChild runs the command to its end and hands signals on to it. If the proxy
 // ends first, so does the command.
 func runChild(child *exec.Cmd, handOn func(os.Signal), signals <-chan os.Signal, ended <-chan struct{}) error {
+	var early []os.Signal
+	for len(signals) > 0 {
+		early = append(early, <-signals)
+	}
 	if err := child.Start(); err != nil {
 		return notStarted(err)
+	}
+	for _, s := range early { // no terminal has sent those to it
+		_ = child.Process.Signal(s)
 	}
 	over := make(chan struct{})
 	var group errgroup.Group
