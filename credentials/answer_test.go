@@ -60,7 +60,7 @@ func TestEndpoint_ReturnsTopLevelAndOtherTokensByResourceServer(t *testing.T) {
 func TestClientCredentials_FindsItsTokenAmongOtherTokens(t *testing.T) {
 	g := newGlobus()
 	c := transferCredential(g)
-	c.scopes = []string{"openid", emulator.TransferScope} // Auth's comes first
+	c.key.Scopes = []string{"openid", emulator.TransferScope} // Auth's comes first
 	if got := mustToken(t, c).ResourceServer; got != transferServer {
 		t.Errorf("token is for %s, want %s", got, transferServer)
 	}
@@ -78,7 +78,7 @@ func TestClientCredentials_NeverUsesATokenOfAnotherResourceServer(t *testing.T) 
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := transferCredential(answers(http.StatusOK, nil, tokenIn(map[string]string{"resource_server": tt.got})))
-			c.resourceServer = tt.want
+			c.key.ResourceServer = tt.want
 			tok, err := c.Token(t.Context())
 			if err == nil || !strings.Contains(err.Error(), tt.reason) || tok.Fingerprint() != "" {
 				t.Errorf("Token() = %v, %v; want no token and an error with %q", tok, err, tt.reason)
@@ -89,7 +89,7 @@ func TestClientCredentials_NeverUsesATokenOfAnotherResourceServer(t *testing.T) 
 
 func TestClientCredentials_TakesTheOnlyTokenOfAServerThatNamesNone(t *testing.T) {
 	c := transferCredential(answers(http.StatusOK, nil, tokenIn(map[string]string{"resource_server": "", "other_tokens": ""})))
-	c.resourceServer = ""
+	c.key.ResourceServer = ""
 	mustToken(t, c)
 }
 
@@ -139,8 +139,12 @@ func TestClientCredentials_MalformedAnswers(t *testing.T) {
 				t.Fatalf("error %v, want one with %q", err, want)
 			}
 			wantOwnWords(t, err, emulator.Malformed(which).Body)
-			if refused, _ := errors.AsType[*Error](err); !refused.Temporary() || refused.Status != http.StatusOK {
-				t.Errorf("Temporary() = %v with status %d, want a temporary failure of a 200", refused.Temporary(), refused.Status)
+			class := ClassMalformed
+			if strings.HasSuffix(which, "resource_server") || strings.HasSuffix(which, "resource server") {
+				class = ClassScope // it was asked for the wrong one, or cannot give it
+			}
+			if refused, _ := errors.AsType[*Error](err); refused.Class != class || refused.Status != http.StatusOK {
+				t.Errorf("class %s with status %d, want %s of a 200", refused.Class, refused.Status, class)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package credentials
 import (
 	"encoding/base64"
 	"net/http"
+	"sync/atomic"
 )
 
 // An Authorizer puts credentials on requests to one resource server. It is safe
@@ -28,8 +29,12 @@ func AccessToken(token Secret) (Authorizer, error) {
 
 // Basic returns an Authorizer that sends HTTP Basic credentials (RFC 7617).
 func Basic(username string, password Secret) Authorizer {
-	pair := username + ":" + password.Reveal()
-	return static{newToken(pair, "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))}
+	return static{newBasic(username, password.Reveal())}
+}
+
+func newBasic(username, password string) Token {
+	pair := username + ":" + password
+	return newToken(pair, "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
 }
 
 // None returns an Authorizer that takes any Authorization off the request and
@@ -53,3 +58,45 @@ func (none) Authorize(req *http.Request) (Token, error) {
 }
 
 func (none) Rejected(Token) bool { return false }
+
+// watched is an Authorizer whose token, or password, is read anew when what it is
+// kept in changes: a projected ServiceAccount token is replaced every hour or so.
+// What cannot be read, or not be sent, leaves the one before in force.
+type watched struct {
+	from    Reference
+	made    func(text string) (Token, error)
+	current atomic.Pointer[Token]
+}
+
+func newWatched(from Reference, made func(text string) (Token, error)) (*watched, error) {
+	w := &watched{from: from, made: made}
+	return w, w.look()
+}
+
+func (w *watched) Authorize(req *http.Request) (Token, error) {
+	tok := w.current.Load()
+	tok.put(req)
+	return *tok, nil
+}
+
+// Rejected looks for a newer token; without one, the refusal cannot be helped.
+func (w *watched) Rejected(tok Token) bool {
+	_ = w.look()
+	return !w.current.Load().Same(tok)
+}
+
+// look reads the token and keeps it if it is another.
+func (w *watched) look() error {
+	secret, err := w.from.Read()
+	if err != nil {
+		return err
+	}
+	tok, err := w.made(secret.Reveal())
+	if err != nil {
+		return err
+	}
+	if current := w.current.Load(); current == nil || !current.Same(tok) {
+		w.current.Store(&tok)
+	}
+	return nil
+}

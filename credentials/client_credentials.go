@@ -3,7 +3,10 @@ package credentials
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,8 +19,11 @@ type Renewal struct {
 	Credential string
 	Token      Token // zero if it failed
 	Forced     bool  // because an upstream refused the token before
+	Stored     bool  // the token was read from the store, and no request made
 	Took       time.Duration
 	RetryIn    time.Duration // after a failure: no request before that
+	Class      Class         // of the failure; "" if it succeeded
+	Warning    string        // it succeeded, but somebody should look
 	Err        error
 }
 
@@ -25,27 +31,44 @@ type Renewal struct {
 type Observer func(Renewal)
 
 // ClientCredentials is an Authorizer that gets tokens for one resource server by
-// the client credentials grant: at first need, again when margin is left of the
-// current one, and once more when an upstream refuses it. However many callers
-// wait, one request is under way, on a context that none of them can cancel. An
-// expired token is never used.
+// the client credentials grant. Run renews them ahead of need, so that a request
+// waits for the very first token at most, and for one that follows a refusal.
+// However many callers wait, one request is under way, on a context that none of
+// them can cancel. An expired token is never used.
 type ClientCredentials struct {
-	name           string
-	endpoint       *Endpoint
-	resourceServer string // "" for servers that name none
-	scopes         []string
-	margin         time.Duration
-	observe        Observer
+	name     string
+	endpoint *Endpoint
+	key      Key      // what shapes its tokens
+	fallback []string // the scopes to ask for where the endpoint does not know all; nil: none
+	margin   time.Duration
+	required bool
+	pace     pace
+	observe  Observer
+	shelf    *shelf
 
 	current atomic.Pointer[Token] // immutable; set by keep, cleared by Rejected
 	flight  singleflight.Group
+	waiters atomic.Int64
+	wake    chan struct{} // Run looks again
 
 	mu        sync.Mutex // guards the fields below
-	forced    bool       // an upstream refused the token: the next renewal is for that
+	refused   *Token     // an upstream refused it: the next renewal is for that
 	forcedAt  time.Time
+	asked     ledger
+	askedAt   time.Time // the last request that succeeded was sent
+	obtained  bool
 	failures  int // renewals failed in a row
 	retryAt   time.Time
 	lastError error
+	lastAt    time.Time // the last request ended
+	warning   string
+}
+
+func newClientCredentials(name string, endpoint *Endpoint, key Key, margin time.Duration) *ClientCredentials {
+	return &ClientCredentials{
+		name: name, endpoint: endpoint, key: key, margin: margin,
+		pace: usualPace, wake: make(chan struct{}, 1),
+	}
 }
 
 // Authorize puts the current token on req, after getting one if need be. It
@@ -62,20 +85,17 @@ func (c *ClientCredentials) Authorize(req *http.Request) (Token, error) {
 // Token returns a token with margin to spare, or a *RestingError around an
 // *Error, or ctx's error.
 func (c *ClientCredentials) Token(ctx context.Context) (Token, error) {
-	if tok := c.current.Load(); tok != nil && tok.usable(time.Now(), c.margin) {
+	now := time.Now()
+	if tok := c.current.Load(); tok != nil && tok.usable(now, c.margin) {
 		return *tok, nil
 	}
-	if err := c.resting(time.Now()); err != nil {
+	if err := c.resting(now); err != nil {
 		return Token{}, err
 	}
-	ch := c.flight.DoChan("", func() (v any, err error) {
-		defer recovered(&err)                                                        // a panic inside DoChan would end the process
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grantTimeout) // outlives the caller that started it
-		defer cancel()
-		return c.renew(ctx)
-	})
+	c.waiters.Add(1)
+	defer c.waiters.Add(-1)
 	select {
-	case r := <-ch:
+	case r := <-c.renewal(ctx, c.ask):
 		if r.Err != nil {
 			return Token{}, r.Err
 		}
@@ -85,8 +105,9 @@ func (c *ClientCredentials) Token(ctx context.Context) (Token, error) {
 	}
 }
 
-// Rejected forgets tok if it is the current token, at most once per 10 s; within
-// them it reports false, and the upstream's refusal stands.
+// Rejected forgets tok if it is the current token, at most once per 10 s. Within
+// them, and while the endpoint is left alone, it reports false: the token stays,
+// and the upstream's refusal stands.
 func (c *ClientCredentials) Rejected(tok Token) bool {
 	current := c.current.Load()
 	if current == nil || !current.Same(tok) {
@@ -95,81 +116,353 @@ func (c *ClientCredentials) Rejected(tok Token) bool {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.forcedAt.IsZero() && now.Sub(c.forcedAt) < forcedInterval {
+	justForced := !c.forcedAt.IsZero() && now.Sub(c.forcedAt) < c.pace.forcedInterval
+	if justForced || c.restOver(now) > 0 || c.asked.count(now) >= c.pace.hourlyBudget {
 		return c.current.Load() != current
 	}
 	if c.current.CompareAndSwap(current, nil) {
-		c.forced, c.forcedAt = true, now
+		c.refused, c.forcedAt = current, now
+		c.look()
 	}
 	return true
 }
 
-// renew asks for a token, unless another caller's request ended a moment ago.
-func (c *ClientCredentials) renew(ctx context.Context) (Token, error) {
+// look has Run see what is to be done.
+func (c *ClientCredentials) look() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // it will
+	}
+}
+
+// asking makes one token request, or takes part in one, and returns this
+// credential's token.
+type asking func(ctx context.Context) (tok Token, warning string, err error)
+
+// renewal starts the one renewal there is at a time, or joins it. It goes on
+// whether or not anybody waits for it, for 20 s at most: 10 s are the request's
+// own, the others go to the store and to other processes' requests.
+func (c *ClientCredentials) renewal(ctx context.Context, ask asking) <-chan singleflight.Result {
+	return c.flight.DoChan("", func() (v any, err error) {
+		defer recovered(&err)                                                          // a panic inside DoChan would end the process
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*grantTimeout) // outlives the caller that started it
+		defer cancel()
+		return c.renew(ctx, ask)
+	})
+}
+
+// renew gets a token, unless another renewal ended a moment ago: from the store if
+// another process has put one there, else from the endpoint.
+func (c *ClientCredentials) renew(ctx context.Context, ask asking) (Token, error) {
 	start := time.Now()
-	if tok := c.current.Load(); tok != nil && tok.usable(start, c.margin) {
+	if tok := c.current.Load(); tok != nil && tok.State(start) == StateFresh && tok.usable(start, c.margin) {
 		return *tok, nil
 	}
 	if err := c.resting(start); err != nil {
 		return Token{}, err
 	}
-	tok, err := func() (tok Token, err error) {
-		defer recovered(&err) // so that a panic counts as a failure, and is told
-		tokens, err := c.endpoint.Grant(ctx, c.scopes)
-		if err != nil {
-			return Token{}, err
-		}
-		return c.pick(tokens)
-	}()
-	wait := c.settle(tok, err, time.Since(start))
-	if err != nil {
-		return Token{}, &RestingError{Wait: wait, Err: err}
+	if refused := c.isRefused(); refused != nil {
+		c.shelf.forget(ctx, c.key, *refused)
 	}
-	return tok, nil
-}
-
-// pick returns the token for this resource server, and never another's.
-func (c *ClientCredentials) pick(tokens []Token) (Token, error) {
-	for _, tok := range tokens {
-		if tok.ResourceServer == c.resourceServer {
+	if tok, ok := c.fromStore(ctx); ok {
+		return tok, nil
+	}
+	release := c.shelf.lease(ctx, c.key)
+	if c.shelf != nil { // another process may have asked meanwhile
+		if tok, ok := c.fromStore(ctx); ok {
+			release()
 			return tok, nil
 		}
 	}
-	reason := "the answer has no token for resource server " + c.resourceServer + "; check scopes and resource_server"
-	if c.resourceServer == "" {
+	if err := c.spend(time.Now()); err != nil {
+		release()
+		return Token{}, err
+	}
+	tok, warning, err := func() (tok Token, warning string, err error) {
+		defer recovered(&err) // so that a panic counts as a failure, and is told
+		return ask(ctx)
+	}()
+	wait := c.settle(tok, warning, err, start)
+	if err != nil {
+		release()
+		return Token{}, &RestingError{Wait: wait, Err: err}
+	}
+	go func() { // ends within the store's timeout; nobody waits for it
+		c.shelf.put(context.WithoutCancel(ctx), c.key, tok)
+		release()
+	}()
+	return *c.current.Load(), nil
+}
+
+// fromStore takes a token from the store, if there is a better one than the
+// current and it is not the one that was refused.
+func (c *ClientCredentials) fromStore(ctx context.Context) (Token, bool) {
+	tok, ok := c.shelf.get(ctx, c.key)
+	if !ok {
+		return Token{}, false
+	}
+	now := time.Now()
+	c.mu.Lock()
+	current := c.current.Load()
+	switch {
+	case !tok.usable(now, c.margin),
+		c.refused != nil && c.refused.Same(tok),
+		current != nil && (current.Same(tok) || tok.ExpiresAt.Before(current.ExpiresAt)):
+		c.mu.Unlock()
+		return Token{}, false
+	}
+	tok = c.keep(tok)
+	c.mu.Unlock()
+	c.tell(Renewal{Credential: c.name, Token: tok, Stored: true})
+	return tok, true
+}
+
+// outcome is what is at hand after a renewal that was made with others.
+func (c *ClientCredentials) outcome() (Token, error) {
+	if tok := c.current.Load(); tok != nil {
+		return *tok, nil
+	}
+	if err := c.resting(time.Now()); err != nil {
+		return Token{}, err
+	}
+	return Token{}, &RestingError{Err: c.endpoint.fail(0, "", ClassNetwork, "no token came; ask again")}
+}
+
+// inherit takes over what before holds, for a credential that differs only in how
+// its tokens are asked for. A rest after failures is not taken over: what was
+// changed may be what failed.
+func (c *ClientCredentials) inherit(before *ClientCredentials) {
+	before.mu.Lock()
+	defer before.mu.Unlock()
+	c.current.Store(before.current.Load())
+	c.obtained, c.asked, c.askedAt, c.lastAt = before.obtained, ledger{slices.Clone(before.asked.made)}, before.askedAt, before.lastAt
+}
+
+// keep makes tok the current token; c.mu is held.
+func (c *ClientCredentials) keep(tok Token) Token {
+	tok.renewAge = renewalAge(tok.lifetime, c.margin, rand.Float64())
+	c.current.Store(&tok)
+	c.refused, c.obtained = nil, true
+	c.failures, c.retryAt, c.lastError = 0, time.Time{}, nil
+	c.look()
+	return tok
+}
+
+// ask makes a request for this credential alone. Where the endpoint does not know
+// a scope that is there for more than the usual (data_access), it asks for the
+// usual ones and warns.
+func (c *ClientCredentials) ask(ctx context.Context) (Token, string, error) {
+	tok, warning, err := c.askFor(ctx, c.key.Scopes)
+	if err == nil || len(c.fallback) == 0 || classOf(err) != ClassScope {
+		return tok, warning, err
+	}
+	tok, _, failed := c.askFor(ctx, c.fallback)
+	if failed != nil {
+		return Token{}, "", failed
+	}
+	return tok, "a scope of " + strings.Join(c.key.Scopes, " ") + " is not known at the token endpoint; the token was asked for without it", nil
+}
+
+func (c *ClientCredentials) askFor(ctx context.Context, scopes []string) (Token, string, error) {
+	tokens, err := c.endpoint.Grant(ctx, scopes)
+	if err != nil {
+		return Token{}, "", err
+	}
+	return c.pick(tokens)
+}
+
+// pick returns the token for this resource server, and never another's, with a
+// warning if it is good for less than was asked for.
+func (c *ClientCredentials) pick(tokens []Token) (Token, string, error) {
+	for _, tok := range tokens {
+		if tok.ResourceServer == c.key.ResourceServer {
+			return tok, missingScopes(c.key.Scopes, tok.Scopes), nil
+		}
+	}
+	reason := "the answer has no token for resource server " + c.key.ResourceServer + "; check scopes and resource_server"
+	if c.key.ResourceServer == "" {
 		reason = "the answer names a resource server; write it as resource_server"
 	}
-	return Token{}, c.endpoint.fail(http.StatusOK, "", reason)
+	return Token{}, "", c.endpoint.fail(http.StatusOK, "", ClassScope, reason)
+}
+
+// missingScopes says which scopes were asked for and not granted. An endpoint that
+// names none granted what was asked (RFC 6749 §5.1).
+func missingScopes(asked, granted []string) string {
+	var missing []string
+	for _, scope := range asked {
+		root, _, _ := strings.Cut(scope, "[")
+		if granted != nil && !slices.Contains(granted, scope) && !slices.Contains(granted, root) {
+			missing = append(missing, root)
+		}
+	}
+	if len(missing) == 0 {
+		return ""
+	}
+	return "not granted: " + strings.Join(missing, " ")
+}
+
+// spend enters a request that is about to be made, or returns why it may not be.
+func (c *ClientCredentials) spend(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var wait time.Duration
+	if c.refused == nil && !c.askedAt.IsZero() {
+		wait = c.pace.minInterval - now.Sub(c.askedAt)
+	}
+	if c.asked.count(now) >= c.pace.hourlyBudget {
+		wait = max(wait, time.Hour-now.Sub(c.asked.made[0]))
+	}
+	if wait > 0 {
+		err := c.endpoint.fail(0, "", ClassBudget, "bearerd has asked as often as it may; its tokens live too short, or are refused")
+		return &RestingError{Wait: wait, Err: err}
+	}
+	c.asked.add(now)
+	return nil
 }
 
 // settle keeps the outcome of a request and tells it. After a failure it returns
-// how long the endpoint is left alone.
-func (c *ClientCredentials) settle(tok Token, err error, took time.Duration) time.Duration {
+// how long the endpoint is left alone; a token that was refused, but has not
+// ended, is used again then: the refusal may have been one path's quirk.
+func (c *ClientCredentials) settle(tok Token, warning string, err error, start time.Time) time.Duration {
 	c.mu.Lock()
-	told := Renewal{Credential: c.name, Token: tok, Forced: c.forced, Took: took, Err: err}
+	now := time.Now()
+	told := Renewal{Credential: c.name, Forced: c.refused != nil, Took: now.Sub(start), Warning: warning, Err: err}
+	c.lastAt = now
 	if err == nil {
-		c.current.Store(&tok)
-		c.forced, c.failures, c.retryAt, c.lastError = false, 0, time.Time{}, nil
+		c.askedAt, c.warning = start, warning
+		told.Token = c.keep(tok)
 	} else {
+		told.Class = classOf(err)
 		c.failures++
-		told.RetryIn = backoff(c.failures, err)
-		c.retryAt, c.lastError = time.Now().Add(told.RetryIn), err
+		told.RetryIn = backoff(c.failures, told.Class, retryAfterOf(err), rand.Float64())
+		c.retryAt, c.lastError = now.Add(told.RetryIn), err
+		if c.refused != nil && c.refused.usable(now, c.margin) {
+			c.current.CompareAndSwap(nil, c.refused)
+		}
+		c.refused = nil
 	}
 	c.mu.Unlock()
-	if c.observe != nil {
-		c.observe(told)
-	}
+	c.tell(told)
 	return told.RetryIn
+}
+
+func (c *ClientCredentials) tell(r Renewal) {
+	if c.observe != nil {
+		c.observe(r)
+	}
+}
+
+func (c *ClientCredentials) isRefused() *Token {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refused
 }
 
 // resting returns the last failure while the endpoint is to be left alone.
 func (c *ClientCredentials) resting(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now.Before(c.retryAt) {
-		return &RestingError{Wait: c.retryAt.Sub(now), Err: c.lastError}
+	if wait := c.restOver(now); wait > 0 {
+		return &RestingError{Wait: wait, Err: c.lastError}
 	}
 	return nil
+}
+
+// restOver is how long the endpoint is left alone yet, by the clock that says
+// less; c.mu is held.
+func (c *ClientCredentials) restOver(now time.Time) time.Duration {
+	if c.retryAt.IsZero() {
+		return 0
+	}
+	return min(c.retryAt.Sub(now), c.retryAt.Round(0).Sub(now.Round(0)))
+}
+
+// endRest lets the endpoint be asked again at once if it refused the client: its
+// secret has changed.
+func (c *ClientCredentials) endRest() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lastError != nil && slices.Contains([]Class{ClassClient, ClassSecret}, classOf(c.lastError)) {
+		c.retryAt, c.failures = time.Time{}, 0
+		c.look()
+	}
+}
+
+// run renews the token ahead of its end until ctx is done, and gets the first one
+// if that is required.
+func (c *ClientCredentials) run(ctx context.Context) {
+	for {
+		wait := c.untilDue(time.Now())
+		if wait <= 0 {
+			select {
+			case <-c.renewal(ctx, c.ask):
+			case <-ctx.Done():
+				return
+			}
+			wait = max(c.untilDue(time.Now()), time.Second) // a renewal that changed nothing is not tried at once
+		}
+		timer := time.NewTimer(min(wait, pollInterval))
+		select {
+		case <-timer.C:
+		case <-c.wake:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// never is longer than anybody waits.
+const never = 365 * 24 * time.Hour
+
+// untilDue is how long it is until Run should renew; 0 or less: now.
+func (c *ClientCredentials) untilDue(now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	due := time.Duration(0)
+	switch tok := c.current.Load(); {
+	case tok != nil:
+		due = tok.renewAge - tok.age(now)
+	case !c.obtained && !c.required:
+		return never // nobody needs one yet
+	}
+	return max(due, c.restOver(now))
+}
+
+// Status tells how the credential stands.
+func (c *ClientCredentials) status(now time.Time) Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := Status{
+		Credential: c.name, State: StateNone, ResourceServer: c.key.ResourceServer, ScopesAsked: c.key.Scopes,
+		LastRequest: c.lastAt, Warning: c.warning, FailuresInARow: c.failures, Waiters: int(c.waiters.Load()),
+		FetchesLastHour: c.asked.count(now), Secret: c.endpoint.Secret(), Store: c.shelf.state(), Required: c.required, Obtained: c.obtained,
+	}
+	tok := c.current.Load()
+	if tok == nil && c.obtained {
+		s.State = StateExpired
+	}
+	if tok != nil {
+		s.State = tok.State(now)
+		if !tok.usable(now, c.margin) {
+			s.State = StateExpired
+		}
+		s.ScopesGranted, s.Fingerprint = tok.Scopes, tok.Fingerprint()
+		s.ExpiresAt = tok.ExpiresAt.Round(0)
+		s.IssuedAt = s.ExpiresAt.Add(-tok.lifetime)
+		s.NextRenewal = s.IssuedAt.Add(tok.renewAge)
+	}
+	if c.lastError != nil {
+		s.LastResult, s.Class, s.Reason = "failed", classOf(c.lastError), c.lastError.Error()
+		if c.retryAt.After(s.NextRenewal) {
+			s.NextRenewal = c.retryAt.Round(0)
+		}
+	} else if !c.lastAt.IsZero() {
+		s.LastResult = "ok"
+	}
+	return s
 }
 
 // RestingError is a failed token request, told to all who waited for it and, until
@@ -186,6 +479,6 @@ func (e *RestingError) Unwrap() error { return e.Err }
 // which may be a request with its credentials.
 func recovered(err *error) {
 	if recover() != nil {
-		*err = &Error{Reason: "bearerd failed while asking for a token; this is a bug"}
+		*err = &Error{Class: ClassNetwork, Reason: "bearerd failed while asking for a token; this is a bug"}
 	}
 }

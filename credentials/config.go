@@ -43,9 +43,17 @@ type TokenConfig struct {
 	Token          Reference `yaml:"token"`
 	Username       string    `yaml:"username"`
 	Password       Reference `yaml:"password"`
+	// Required: bearerd is not ready before it was obtained once. Default true.
+	Required *bool `yaml:"required"`
+
+	// Fallback is what to ask for where the token endpoint does not know one of
+	// Scopes; nil: nothing else.
+	Fallback []string `yaml:"-"`
 
 	secret Secret // Token or Password, resolved
 }
+
+func (t TokenConfig) required() bool { return t.Required == nil || *t.Required }
 
 // NoCredential is the name of the credential that is none: see None.
 const NoCredential = "none"

@@ -37,8 +37,9 @@ type Endpoint struct {
 
 // Error is a failed token request. It never holds a body, a token or a secret.
 type Error struct {
-	Endpoint   string        // URL without query
-	Status     int           // HTTP status; 0 if no response came
+	Endpoint   string // URL without query
+	Status     int    // HTTP status; 0 if no response came
+	Class      Class
 	Code       string        // Globus Auth's errors[].code, or RFC 6749 §5.2's error; "" when no code that is known came
 	Reason     string        // what happened, in words of our own
 	RetryAfter time.Duration // from the header, at most 10 min; 0 if absent
@@ -52,12 +53,8 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Temporary reports whether the same request may succeed later: all but the
-// endpoint's own word that this client or this scope is wrong.
-func (e *Error) Temporary() bool {
-	refused := e.Status == http.StatusUnauthorized || e.Code != ""
-	return e.Status < 400 || e.Status >= 500 || e.Status == http.StatusTooManyRequests || !refused
-}
+// Temporary reports whether the same request may succeed later by itself.
+func (e *Error) Temporary() bool { return !e.Class.Permanent() }
 
 // Grant makes one client credentials request (RFC 6749 §4.4.2), scopes joined by
 // spaces into one field, and returns every token of the answer: the top-level
@@ -79,32 +76,32 @@ func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) 
 		"User-Agent":   {e.UserAgent},
 	}
 	if err := e.Auth.Prove(ctx, e.URL, header, form); err != nil {
-		return nil, e.fail(0, "", "proving the client: "+err.Error())
+		return nil, e.fail(0, "", ClassSecret, "proving the client: "+err.Error())
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, strings.NewReader(form.Encode()))
 	if err != nil {
-		return nil, e.fail(0, "", "the URL cannot be used")
+		return nil, e.fail(0, "", ClassRequest, "the URL cannot be used")
 	}
 	req.Header = header
 	asked := time.Now()
 	resp, err := e.Transport.RoundTrip(req)
 	if err != nil {
-		return nil, e.fail(0, "", describe(err))
+		return nil, e.fail(0, "", ClassNetwork, describe(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes+1))
 	if err != nil {
-		return nil, e.fail(resp.StatusCode, "", "the answer broke off: "+describe(err))
+		return nil, e.fail(resp.StatusCode, "", ClassNetwork, "the answer broke off: "+describe(err))
 	}
 	if len(body) > maxAnswerBytes {
-		return nil, e.fail(resp.StatusCode, "", "the answer is longer than 64 KiB")
+		return nil, e.fail(resp.StatusCode, "", ClassMalformed, "the answer is longer than 64 KiB")
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, e.refusal(resp, body)
 	}
 	tokens, err := parseAnswer(resp.Header.Get("Content-Type"), body, asked)
 	if err != nil {
-		return nil, e.fail(resp.StatusCode, "", err.Error())
+		return nil, e.fail(resp.StatusCode, "", ClassMalformed, err.Error())
 	}
 	for i := range tokens {
 		tokens[i].Scopes = slices.DeleteFunc(tokens[i].Scopes, func(scope string) bool { return !isAsked(scopes, scope) })
@@ -122,9 +119,9 @@ func isAsked(asked []string, scope string) bool {
 	})
 }
 
-func (e *Endpoint) fail(status int, code, reason string) *Error {
+func (e *Endpoint) fail(status int, code string, class Class, reason string) *Error {
 	where, _, _ := strings.Cut(e.URL, "?")
-	return &Error{Endpoint: where, Status: status, Code: code, Reason: reason}
+	return &Error{Endpoint: where, Status: status, Class: class, Code: code, Reason: reason}
 }
 
 // refusal makes an error of an answer other than 200: RFC 6749 §5.2's, Globus
@@ -143,18 +140,22 @@ func (e *Endpoint) refusal(resp *http.Response, body []byte) *Error {
 			code = errorCode(parsed.Errors[0].Code)
 		}
 	}
-	reason := "refused the request"
+	class, reason := ClassServer, "refused the request, in no words of a token endpoint; another service may stand in between"
 	switch status := resp.StatusCode; {
-	case status == http.StatusUnauthorized || code == "invalid_client":
-		reason = "refused the client; check client_id and client_secret"
-	case code == "UNKNOWN_SCOPE_ERROR" || code == "invalid_scope":
-		reason = "does not know a scope that was asked for; check the scopes"
+	case status == http.StatusTooManyRequests:
+		class, reason = ClassRateLimited, "cannot answer now"
+	case status >= 500:
+		class, reason = ClassServer, "cannot answer now"
+	case status == http.StatusUnauthorized || code == "invalid_client" || code == "unauthorized_client":
+		class, reason = ClassClient, "refused the client; check client_id and client_secret"
+	case code == "UNKNOWN_SCOPE_ERROR" || code == "invalid_scope" || code == "invalid_target":
+		class, reason = ClassScope, "does not know a scope that was asked for; check the scopes"
 	case status >= 300 && status < 400:
-		reason = "answered with a redirect, which is not followed; check token_url"
-	case status == http.StatusTooManyRequests || status >= 500:
-		reason = "cannot answer now"
+		class, reason = ClassRequest, "answered with a redirect, which is not followed; check token_url"
+	case code != "":
+		class, reason = ClassRequest, "refused the request"
 	}
-	err := e.fail(resp.StatusCode, code, reason)
+	err := e.fail(resp.StatusCode, code, class, reason)
 	err.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	return err
 }
@@ -284,3 +285,7 @@ func describe(err error) string {
 	}
 	return "the connection broke before an answer came"
 }
+
+// Secret returns the reference of the secret that the endpoint took last; "" if it
+// took none yet.
+func (e *Endpoint) Secret() string { return "" }

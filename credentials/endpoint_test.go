@@ -164,7 +164,7 @@ func TestEndpoint_RefusalsBecomeCodes(t *testing.T) {
 		{"Globus: a number for a code", 400, globusError("7"), "unauthorized", false, "refused"},
 		{"RFC 6749: wrong client as 400", 400, `{"error":"invalid_client"}`, "invalid_client", false, "check client_id and client_secret"},
 		{"RFC 6749: wrong scope", 400, `{"error":"invalid_scope","error_description":"x"}`, "invalid_scope", false, "check the scopes"},
-		{"RFC 6749: anything else", 400, `{"error":"unauthorized_client"}`, "unauthorized_client", false, "refused the request"},
+		{"RFC 6749: a client that may not", 400, `{"error":"unauthorized_client"}`, "unauthorized_client", false, "refused the client"},
 		{"401 without a body", 401, "", "", false, "check client_id and client_secret"},
 		{"401 with a page", 401, "<html>", "", false, "check client_id and client_secret"},
 		{"400 that is nobody's word", 400, "<html>", "", true, "refused the request"},
@@ -197,21 +197,6 @@ func TestEndpoint_RefusalsBecomeCodes(t *testing.T) {
 				t.Errorf("error %q, want (%s) at its end", err, want)
 			}
 		})
-	}
-}
-
-func TestError_TemporaryIsAllButTheEndpointsOwnNo(t *testing.T) {
-	for _, tt := range []struct {
-		status int
-		code   string
-		want   bool
-	}{
-		{0, "", true}, {200, "", true}, {302, "", true}, {400, "", true}, {404, "", true}, {429, "", true}, {429, "slow_down", true},
-		{500, "", true}, {503, "SERVICE_UNAVAILABLE", true}, {400, "invalid_scope", false}, {401, "", false}, {403, "FORBIDDEN", false},
-	} {
-		if got := (&Error{Status: tt.status, Code: tt.code}).Temporary(); got != tt.want {
-			t.Errorf("Temporary() of %d %q = %v, want %v", tt.status, tt.code, got, tt.want)
-		}
 	}
 }
 

@@ -73,13 +73,9 @@ func endpoint(rt http.RoundTripper) *Endpoint {
 
 // transferCredential is a Transfer credential with the default margin.
 func transferCredential(rt http.RoundTripper) *ClientCredentials {
-	return &ClientCredentials{
-		name:           "transfer",
-		endpoint:       endpoint(rt),
-		resourceServer: transferServer,
-		scopes:         []string{emulator.TransferScope},
-		margin:         DefaultMargin,
-	}
+	return newClientCredentials("transfer", endpoint(rt), Key{
+		Endpoint: tokenURL, ClientID: emulator.DemoClientID, ResourceServer: transferServer, Scopes: []string{emulator.TransferScope},
+	}, DefaultMargin)
 }
 
 // answers is a transport that always answers the same.

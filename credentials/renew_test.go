@@ -131,16 +131,16 @@ func TestClientCredentials_RestsLongerAfterEachFailureAndRecovers(t *testing.T) 
 		g := newGlobus()
 		g.fails(emulator.Unavailable())
 		c := transferCredential(g)
-		for i, seconds := range []int{1, 2, 4, 8, 16, 32, 60, 60, 60} {
-			rest := time.Duration(seconds) * time.Second
-			if _, err := c.Token(t.Context()); err == nil {
-				t.Fatal("Token() succeeded")
-			} else if told, ok := errors.AsType[*RestingError](err); !ok || told.Wait != rest {
-				t.Fatalf("failure %d: %v, want to be told of %v of rest", i, err, rest)
+		for i := range 9 {
+			_, err := c.Token(t.Context())
+			told, ok := errors.AsType[*RestingError](err)
+			if most := min(time.Second<<i, time.Minute); !ok || told.Wait < time.Second || told.Wait > most {
+				t.Fatalf("failure %d: %v, want to be told of 1s to %v of rest", i, err, most)
 			}
+			rest := told.Wait
 			wantRequests(t, g, i+1)
 			time.Sleep(rest - time.Millisecond)
-			_, err := c.Token(t.Context())
+			_, err = c.Token(t.Context())
 			resting, ok := errors.AsType[*RestingError](err)
 			if !ok || resting.Wait != time.Millisecond {
 				t.Fatalf("after failure %d and nearly %v: %v, want 1ms more of rest", i, rest, err)
@@ -153,7 +153,7 @@ func TestClientCredentials_RestsLongerAfterEachFailureAndRecovers(t *testing.T) 
 		}
 		g.heals()
 		tok := mustToken(t, c)
-		c.Rejected(tok)
+		time.Sleep(tok.lifetime)
 		g.fails(emulator.Unavailable())
 		_, _ = c.Token(t.Context())
 		_, err := c.Token(t.Context())
@@ -176,18 +176,22 @@ func TestClientCredentials_OneMalformedAnswerHealsItself(t *testing.T) {
 	})
 }
 
-func TestClientCredentials_AWrongSecretRests30Seconds(t *testing.T) {
+func TestClientCredentials_AWrongSecretIsProbedSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGlobus()
 		g.SetSecret("another")
 		c := transferCredential(g)
-		for i := range 4 {
+		for i := range 8 {
 			_, err := c.Token(t.Context())
-			if failed, ok := errors.AsType[*Error](err); !ok || failed.Temporary() || failed.Code != "UNAUTHORIZED" {
+			if failed, ok := errors.AsType[*Error](err); !ok || failed.Class != ClassClient || failed.Code != "UNAUTHORIZED" {
 				t.Fatalf("Token() = %v, want the endpoint's no", err)
 			}
+			told, _ := errors.AsType[*RestingError](err)
+			if told.Wait < firstProbe || told.Wait > longestProbe {
+				t.Fatalf("a no rests for %v, want 30s to 5 min", told.Wait)
+			}
 			wantRequests(t, g, i+1)
-			time.Sleep(permanentBackoff - 1)
+			time.Sleep(told.Wait - 1)
 			_, _ = c.Token(t.Context())
 			wantRequests(t, g, i+1)
 			time.Sleep(1)
@@ -199,25 +203,50 @@ func TestClientCredentials_AWrongSecretRests30Seconds(t *testing.T) {
 
 func TestBackoff(t *testing.T) {
 	for _, tt := range []struct {
-		name     string
-		failures int
-		err      error
-		want     time.Duration
+		name       string
+		failures   int
+		class      Class
+		retryAfter time.Duration
+		least      time.Duration // by the smallest chance
+		most       time.Duration // by the greatest
 	}{
-		{"first", 1, &Error{}, time.Second},
-		{"second", 2, &Error{Status: 500}, 2 * time.Second},
-		{"sixth", 6, &Error{Status: 500}, 32 * time.Second},
-		{"seventh", 7, &Error{Status: 500}, time.Minute},
-		{"thousandth", 1000, &Error{Status: 500}, time.Minute},
-		{"not an *Error", 1, errors.New("x"), time.Second},
-		{"no of the endpoint", 1, &Error{Status: 401}, 30 * time.Second},
-		{"no of the endpoint, the ninth", 9, &Error{Status: 401}, 30 * time.Second},
-		{"asked for more", 1, &Error{Status: 429, RetryAfter: 5 * time.Minute}, 5 * time.Minute},
-		{"asked for less", 7, &Error{Status: 429, RetryAfter: time.Second}, time.Minute},
-		{"no, and asked for more", 1, &Error{Status: 401, RetryAfter: time.Minute}, time.Minute},
+		{"first", 1, ClassNetwork, 0, time.Second, time.Second},
+		{"second", 2, ClassServer, 0, time.Second, 2 * time.Second},
+		{"sixth", 6, ClassServer, 0, time.Second, 32 * time.Second},
+		{"seventh", 7, ClassMalformed, 0, time.Second, time.Minute},
+		{"thousandth", 1000, ClassServer, 0, time.Second, time.Minute},
+		{"a no, the first", 1, ClassClient, 0, 30 * time.Second, 30 * time.Second},
+		{"a no, the second", 2, ClassScope, 0, 30 * time.Second, time.Minute},
+		{"a no, the ninth", 9, ClassRequest, 0, 30 * time.Second, 5 * time.Minute},
+		{"asked for more", 1, ClassRateLimited, 5 * time.Minute, 5 * time.Minute, 5 * time.Minute},
+		{"asked for less", 7, ClassRateLimited, 3 * time.Second, 3 * time.Second, time.Minute},
+		{"a no, and asked for more", 1, ClassClient, time.Minute, time.Minute, time.Minute},
 	} {
-		if got := backoff(tt.failures, tt.err); got != tt.want {
-			t.Errorf("%s: backoff(%d) = %v, want %v", tt.name, tt.failures, got, tt.want)
+		least, most := backoff(tt.failures, tt.class, tt.retryAfter, 0), backoff(tt.failures, tt.class, tt.retryAfter, 1)
+		if least != tt.least || most != tt.most {
+			t.Errorf("%s: backoff is %v to %v, want %v to %v", tt.name, least, most, tt.least, tt.most)
+		}
+	}
+}
+
+func TestRenewalAge(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		life, margin time.Duration
+		least, most  time.Duration
+	}{
+		{"a two-day token waits for 75 to 90 % of its life", 48 * time.Hour, time.Minute, 36 * time.Hour, 43*time.Hour + 12*time.Minute},
+		{"a token of ten minutes, of which the margin is a tenth", 10 * time.Minute, time.Minute, 450 * time.Second, 540 * time.Second},
+		{"a token of five minutes is served for four", 5 * time.Minute, time.Minute, 3 * time.Minute, 216 * time.Second},
+		{"a token of a minute is served for half of it", time.Minute, time.Minute, 22500 * time.Millisecond, 27 * time.Second},
+		{"no margin", time.Hour, 0, 45 * time.Minute, 54 * time.Minute},
+	} {
+		least, most := renewalAge(tt.life, tt.margin, 0), renewalAge(tt.life, tt.margin, 1)
+		if (least-tt.least).Abs() > time.Millisecond || (most-tt.most).Abs() > time.Millisecond {
+			t.Errorf("%s: renewalAge is %v to %v, want %v to %v", tt.name, least, most, tt.least, tt.most)
+		}
+		if served := tt.life - effectiveMargin(tt.life, tt.margin); most > served {
+			t.Errorf("%s: renewal may start at %v, after the token is served no more at %v", tt.name, most, served)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -18,6 +20,11 @@ type Deps struct {
 	Transport http.RoundTripper // to the token endpoints; comparable, as a pointer is
 	UserAgent string
 	Observe   Observer
+	// Store keeps the tokens over restarts and shares them; nil: this process's
+	// memory does. It is comparable. ObserveStore is told of what goes wrong in it,
+	// by operation; it may be nil.
+	Store        Store
+	ObserveStore func(op string, err error)
 	// KnownScopes are resource servers by scope, beside those of the Config; see
 	// Set.ResourceServer.
 	KnownScopes map[string]string
@@ -27,6 +34,7 @@ type Deps struct {
 type Set struct {
 	deps    Deps
 	config  Config
+	shelf   *shelf
 	members map[string]Authorizer
 }
 
@@ -34,7 +42,7 @@ type Set struct {
 // A credential that is the same in old keeps its authorizer; one that differs
 // only in how it is asked for (secret, proxy) keeps its token. Old may be nil.
 func NewSet(cfg Config, deps Deps, old *Set) (*Set, error) {
-	s := &Set{deps: deps, config: cfg, members: map[string]Authorizer{NoCredential: None()}}
+	s := &Set{deps: deps, config: cfg, shelf: newShelf(deps, old), members: map[string]Authorizer{NoCredential: None()}}
 	for name, token := range cfg.Tokens {
 		authorizer, err := s.newAuthorizer(name, token, old)
 		if err != nil {
@@ -59,7 +67,7 @@ func (s *Set) ClientIDs(credential string) []string { return s.config.ClientIDs(
 func (s *Set) Lifetime(resourceServer string) (time.Duration, bool) {
 	for _, name := range names(s.members) {
 		member, ok := s.members[name].(*ClientCredentials)
-		if !ok || member.resourceServer != resourceServer {
+		if !ok || member.key.ResourceServer != resourceServer {
 			continue
 		}
 		now := time.Now()
@@ -105,26 +113,26 @@ func (s *Set) Seal(text string) string {
 func (s *Set) newAuthorizer(name string, token TokenConfig, old *Set) (Authorizer, error) {
 	switch {
 	case token.Token != "":
-		return AccessToken(token.secret)
+		return newWatched(token.Token, newBearer)
 	case token.Username != "":
-		return Basic(token.Username, token.secret), nil
+		return newWatched(token.Password, func(password string) (Token, error) { return newBasic(token.Username, password), nil })
 	}
 	client := s.config.Clients[token.Client]
 	auth, err := newClientAuth(client.Auth, client.id, client.secret)
 	if err != nil {
 		return nil, err
 	}
-	fresh := &ClientCredentials{
-		name: name,
-		endpoint: &Endpoint{
-			URL: client.TokenURL, Auth: auth, Parameters: client.Parameters,
-			UserAgent: s.deps.UserAgent, Transport: s.deps.Transport,
-		},
-		resourceServer: token.ResourceServer,
-		scopes:         token.Scopes,
-		margin:         s.config.Margin,
-		observe:        s.deps.Observe,
+	endpoint := &Endpoint{
+		URL: client.TokenURL, Auth: auth, Parameters: client.Parameters,
+		UserAgent: s.deps.UserAgent, Transport: s.deps.Transport,
 	}
+	key := Key{
+		Endpoint: client.TokenURL, ClientID: client.id, Auth: client.Auth,
+		ResourceServer: token.ResourceServer, Scopes: token.Scopes, Parameters: client.Parameters,
+	}
+	fresh := newClientCredentials(name, endpoint, key, s.config.Margin)
+	fresh.fallback, fresh.required = token.Fallback, token.required()
+	fresh.observe, fresh.shelf = s.deps.Observe, s.shelf
 	if old == nil {
 		return fresh, nil
 	}
@@ -133,11 +141,12 @@ func (s *Set) newAuthorizer(name string, token TokenConfig, old *Set) (Authorize
 		return fresh, nil
 	}
 	was := old.config.Clients[old.config.Tokens[name].Client]
-	if s.deps.Transport == old.deps.Transport && s.config.Margin == old.config.Margin &&
+	if s.deps.Transport == old.deps.Transport && s.config.Margin == old.config.Margin && s.shelf == old.shelf &&
+		fresh.required == before.required && slices.Equal(fresh.fallback, before.fallback) &&
 		was.Auth == client.Auth && was.secret.Equal(client.secret) {
 		return before, nil
 	}
-	fresh.current.Store(before.current.Load())
+	fresh.inherit(before)
 	return fresh, nil
 }
 
@@ -150,74 +159,213 @@ func (s *Set) sameRight(name string, old *Set) bool {
 		x.TokenURL == y.TokenURL && x.id == y.id && maps.Equal(x.Parameters, y.Parameters)
 }
 
+// Warm has every credential by grant that has no token get one: from the store,
+// or by one token request for all of a client's. It returns at once; who needs one
+// of the tokens waits for it as for any other. It makes a further request only for
+// credentials of a resource server that the request already has: in one request
+// the narrower of the two would become the broader. Where the endpoint refuses the
+// request for a scope, each credential asks for itself, so that only the one with
+// that scope goes without.
+func (s *Set) Warm(ctx context.Context) {
+	var cold []*ClientCredentials
+	for _, name := range names(s.members) {
+		if c, ok := s.members[name].(*ClientCredentials); ok && c.current.Load() == nil {
+			cold = append(cold, c)
+		}
+	}
+	for _, r := range rounds(cold) {
+		once := sync.OnceFunc(func() { r.warm(context.WithoutCancel(ctx)) })
+		for _, c := range r {
+			c.flight.DoChan("", func() (v any, err error) {
+				defer recovered(&err)
+				once()
+				return c.outcome()
+			})
+		}
+	}
+}
+
+// Run renews every token ahead of its end, and heeds secrets and token files that
+// change, until ctx is done. It returns nil then; it has no other reason to return.
+func (s *Set) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	for _, member := range s.members {
+		switch member := member.(type) {
+		case *ClientCredentials:
+			group.Go(func() { member.run(ctx) })
+		case *watched:
+			group.Go(func() { every(ctx, pollInterval, func() { member.look() }) })
+		}
+	}
+	group.Wait()
+	return nil
+}
+
+// every calls do at an interval until ctx is done.
+func every(ctx context.Context, interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			do()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Status tells how every credential stands, by name.
+func (s *Set) Status() []Status {
+	now := time.Now()
+	var all []Status
+	for _, name := range names(s.members) {
+		switch member := s.members[name].(type) {
+		case *ClientCredentials:
+			one := member.status(now)
+			one.Client = s.config.Tokens[name].Client
+			all = append(all, one)
+		case *watched:
+			all = append(all, Status{
+				Credential: name, State: StateFixed, Store: "memory", Required: true, Obtained: true,
+				Fingerprint: member.current.Load().Fingerprint(),
+			})
+		}
+	}
+	return all
+}
+
 // Granted is what one credential got from Set.Grant.
 type Granted struct {
 	Credential, Client, ResourceServer string
 	Asked                              []string // scopes
 	Token                              Token    // zero if Err is set
+	Warning                            string   // it is good for less than was asked for
 	Err                                error
 }
 
-// Grant makes fresh token requests for the named credentials, one per client,
-// and fills every one of them from the answer. It makes a further request only
-// for credentials of a resource server that the request already has: in one
-// request the narrower of the two would become the broader. Credentials that are
+// Grant makes fresh token requests for the named credentials, one per client as
+// Warm does, and fills every one of them from the answer. Credentials that are
 // fixed come back as they are. The order is that of names.
 func (s *Set) Grant(ctx context.Context, credentials []string) []Granted {
 	results := make([]Granted, len(credentials))
-	rounds := map[string][]round{}
+	at := map[*ClientCredentials]int{}
+	var members []*ClientCredentials
 	for i, name := range credentials {
 		token := s.config.Tokens[name]
 		results[i] = Granted{Credential: name, Client: token.Client, ResourceServer: token.ResourceServer, Asked: token.Scopes}
 		switch member := s.members[name].(type) {
 		case *ClientCredentials:
-			rounds[token.Client] = place(rounds[token.Client], i, member)
-		case static:
-			results[i].Token = member.token
+			at[member] = i
+			members = append(members, member)
+		case *watched:
+			results[i].Token = *member.current.Load()
 		}
 	}
-	for _, client := range names(rounds) {
-		for _, r := range rounds[client] {
-			r.grant(ctx, results)
+	for _, r := range rounds(members) {
+		start := time.Now()
+		for c, got := range r.ask(ctx) {
+			c.settle(got.token, got.warning, got.err, start)
+			result := &results[at[c]]
+			result.Token, result.Warning, result.Err = got.token, got.warning, got.err
 		}
 	}
 	return results
 }
 
-// round is one token request: credentials of one client, of different resource
-// servers, by their place in the results.
-type round map[int]*ClientCredentials
+// round is the credentials of one token request: of one client, and of different
+// resource servers.
+type round []*ClientCredentials
 
-// place adds a member to the first round without its resource server. A server
-// that names none in its answers has a round for each credential.
-func place(rounds []round, at int, member *ClientCredentials) []round {
-	for _, r := range rounds {
-		free := member.resourceServer != ""
-		for _, other := range r {
-			free = free && other.resourceServer != "" && other.resourceServer != member.resourceServer
+// rounds puts each credential into the first round of its client that is without
+// its resource server. A server that names none in its answers has a round for
+// each credential.
+func rounds(members []*ClientCredentials) []round {
+	var all []round
+	for _, c := range members {
+		at := slices.IndexFunc(all, func(r round) bool { return r.takes(c) })
+		if at < 0 {
+			all = append(all, round{c})
+			continue
 		}
-		if free {
-			r[at] = member
-			return rounds
-		}
+		all[at] = append(all[at], c)
 	}
-	return append(rounds, round{at: member})
+	return all
 }
 
-func (r round) grant(ctx context.Context, results []Granted) {
-	order := slices.Sorted(maps.Keys(r))
-	var scopes []string
-	for _, at := range order {
-		scopes = append(scopes, r[at].scopes...)
-	}
-	start := time.Now()
-	tokens, err := r[order[0]].endpoint.Grant(ctx, scopes)
-	for _, at := range order {
-		tok, err := Token{}, err
-		if err == nil {
-			tok, err = r[at].pick(tokens)
+func (r round) takes(c *ClientCredentials) bool {
+	return !slices.ContainsFunc(r, func(other *ClientCredentials) bool {
+		a, b := c.key, other.key
+		return a.ResourceServer == "" || b.ResourceServer == "" || a.ResourceServer == b.ResourceServer ||
+			a.Endpoint != b.Endpoint || a.ClientID != b.ClientID || a.Auth != b.Auth || !maps.Equal(a.Parameters, b.Parameters)
+	})
+}
+
+// granted is one credential's part of a token request's outcome.
+type granted struct {
+	token   Token
+	warning string
+	err     error
+}
+
+// ask makes the request, and where a scope spoils it, one for each credential.
+func (r round) ask(ctx context.Context) map[*ClientCredentials]granted {
+	outcomes := make(map[*ClientCredentials]granted, len(r))
+	alone := len(r) == 1
+	var tokens []Token
+	var err error
+	if !alone {
+		var scopes []string
+		for _, c := range r {
+			scopes = append(scopes, c.key.Scopes...)
 		}
-		r[at].settle(tok, err, time.Since(start))
-		results[at].Token, results[at].Err = tok, err
+		tokens, err = r[0].endpoint.Grant(ctx, scopes)
+		alone = err != nil && (classOf(err) == ClassScope || classOf(err) == ClassRequest)
+	}
+	for _, c := range r {
+		var got granted
+		switch {
+		case alone:
+			got.token, got.warning, got.err = c.ask(ctx)
+		case err != nil:
+			got.err = err
+		default:
+			got.token, got.warning, got.err = c.pick(tokens)
+		}
+		outcomes[c] = got
+	}
+	return outcomes
+}
+
+// warm gets the first tokens of the round. Leases are taken in the order of keys,
+// so that two processes that start together do not wait for each other.
+func (r round) warm(ctx context.Context) {
+	var bug error
+	defer recovered(&bug) // who waits is told that there is no token
+	start := time.Now()
+	var need round
+	ctx, cancel := context.WithTimeout(ctx, 4*grantTimeout)
+	defer cancel()
+	for _, c := range slices.SortedFunc(slices.Values(r), func(a, b *ClientCredentials) int { return strings.Compare(a.key.ID(), b.key.ID()) }) {
+		if c.current.Load() != nil {
+			continue
+		}
+		if _, ok := c.fromStore(ctx); ok {
+			continue
+		}
+		release := c.shelf.lease(ctx, c.key)
+		defer release()
+		if _, ok := c.fromStore(ctx); !ok && c.spend(start) == nil {
+			need = append(need, c)
+		}
+	}
+	if len(need) == 0 {
+		return
+	}
+	for c, got := range need.ask(ctx) {
+		c.settle(got.token, got.warning, got.err, start)
+		if got.err == nil {
+			c.shelf.put(ctx, c.key, got.token)
+		}
 	}
 }

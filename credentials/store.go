@@ -2,6 +2,9 @@ package credentials
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 )
 
@@ -36,4 +39,14 @@ type Store interface {
 	// many one asks. It is advisory: with an error, and after 15 s, who wants a
 	// token asks all the same. Release may be called more than once.
 	Lease(ctx context.Context, key Key) (release func(), err error)
+}
+
+// ID is a name for the key: the SHA-256 of all of it, in hex.
+func (k Key) ID() string {
+	text, err := json.Marshal(k)
+	if err != nil {
+		return "" // strings do not fail to encode
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }

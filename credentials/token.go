@@ -25,6 +25,7 @@ type Token struct {
 	// keeps Go's monotonic reading. Zero: the token does not expire.
 	ExpiresAt time.Time
 	lifetime  time.Duration
+	renewAge  time.Duration // its renewal is due at this age
 }
 
 // newBearer makes a token after checking its syntax (RFC 6750 §2.1 b64token).
@@ -84,17 +85,30 @@ func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.fingerpr
 // MarshalText returns the fingerprint; JSON, YAML and log encoders use it.
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.fingerprint), nil }
 
-// usable reports whether the token is good at now with margin to spare. A margin
-// of more than half the token's life would ask for a new token at each request,
-// so half its life is the most that counts.
-func (t Token) usable(now time.Time, margin time.Duration) bool {
-	if t.ExpiresAt.IsZero() {
-		return true
+// State tells how the token stands at now. A margin is not heeded: what is stale
+// may be too close to its end to be sent.
+func (t Token) State(now time.Time) State {
+	switch {
+	case t.value.value == nil:
+		return StateNone
+	case t.ExpiresAt.IsZero():
+		return StateFixed
+	case t.age(now) >= t.lifetime:
+		return StateExpired
+	case t.age(now) >= t.renewAge:
+		return StateStale
 	}
-	until := t.ExpiresAt.Add(-min(margin, t.lifetime/2))
-	// Both clocks, and the earlier is believed: the monotonic one stands still
-	// while a machine is suspended, the wall clock can be set back.
-	return now.Before(until) && now.Round(0).Before(until.Round(0))
+	return StateFresh
+}
+
+// age is how much of the token's life is over at now, by the clock that says more.
+func (t Token) age(now time.Time) time.Duration {
+	return t.lifetime - min(t.ExpiresAt.Sub(now), t.ExpiresAt.Round(0).Sub(now.Round(0)))
+}
+
+// usable reports whether the token is good at now with margin to spare.
+func (t Token) usable(now time.Time, margin time.Duration) bool {
+	return t.ExpiresAt.IsZero() || t.age(now) < t.lifetime-effectiveMargin(t.lifetime, margin)
 }
 
 // put makes the token req's only Authorization.
