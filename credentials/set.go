@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -174,11 +175,17 @@ func (s *Set) Warm(ctx context.Context) {
 		}
 	}
 	for _, r := range rounds(cold) {
-		once := sync.OnceFunc(func() { r.warm(context.WithoutCancel(ctx)) })
+		warmed := make(chan struct{})
+		var begun atomic.Bool
 		for _, c := range r {
 			c.flight.DoChan("", func() (v any, err error) {
 				defer recovered(&err)
-				once()
+				if begun.CompareAndSwap(false, true) {
+					defer close(warmed) // also after a panic: the others wait for it
+					r.warm(context.WithoutCancel(ctx))
+				} else {
+					<-warmed
+				}
 				return c.outcome()
 			})
 		}
