@@ -40,6 +40,8 @@ type ClientCredentials struct {
 	current atomic.Pointer[Token] // immutable; set by keep, cleared by Rejected
 	flight  singleflight.Group
 
+	consents consents
+
 	mu        sync.Mutex // guards the fields below
 	forced    bool       // an upstream refused the token: the next renewal is for that
 	forcedAt  time.Time

@@ -37,12 +37,15 @@ type ClientConfig struct {
 // TokenConfig is one credential: by the client credentials grant (Client,
 // ResourceServer, Scopes), or a fixed token, or HTTP Basic.
 type TokenConfig struct {
-	Client         string    `yaml:"client"` // default: the only client there is
-	ResourceServer string    `yaml:"resource_server"`
-	Scopes         []string  `yaml:"scopes"` // a list: Globus scopes have spaces inside brackets
-	Token          Reference `yaml:"token"`
-	Username       string    `yaml:"username"`
-	Password       Reference `yaml:"password"`
+	Client         string   `yaml:"client"` // default: the only client there is
+	ResourceServer string   `yaml:"resource_server"`
+	Scopes         []string `yaml:"scopes"` // a list: Globus scopes have spaces inside brackets
+	// Fallback is what is asked for where the endpoint does not know one of
+	// Scopes: the same without consent to collections. nil: there is none.
+	Fallback []string  `yaml:"-"`
+	Token    Reference `yaml:"token"`
+	Username string    `yaml:"username"`
+	Password Reference `yaml:"password"`
 
 	secret Secret // Token or Password, resolved
 }
