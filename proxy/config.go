@@ -55,7 +55,9 @@ type UpstreamConfig struct {
 	// the token is asked for with consent to it. Presets transfer and timers.
 	DataAccess []string `yaml:"data_access"`
 	// Flows are the flows that may be started: each has a token of its own, under
-	// the name UPSTREAM.FLOW. Preset flows.
+	// the name UPSTREAM.FLOW, for run and validate_run, and for resume where it is
+	// the only one: the path of that names no flow, so that of several a rule has
+	// to name the credential. Preset flows.
 	Flows []string `yaml:"flows"`
 	// Consent says what becomes of a ConsentRequired for one collection's
 	// data_access: auto (Globus's presets' default) grants it to the service

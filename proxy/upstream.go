@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// Upstream is one service: a ReverseProxy over a stack of RoundTrippers. The
-// credential is outermost, so that a failing token endpoint never opens the
+// Upstream is one service: a ReverseProxy over a stack of RoundTrippers. Consent
+// and the credential are outermost, so that a failing token endpoint never opens the
 // breaker, and then the breaker, and then the wire.
 type Upstream struct {
 	httputil.ReverseProxy
