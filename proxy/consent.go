@@ -57,6 +57,8 @@ func (c consent) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case err == nil:
 		x.Consent = collection
+	case req.Context().Err() != nil:
+		return resp, nil // nobody waits for it
 	case !errors.As(err, &before):
 		x.Warning, x.Err = warnNoConsent, fmt.Errorf("granting consent: %w", err)
 		return resp, nil

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -219,6 +220,50 @@ func TestConsent_ThatDoesNotHelpIsNotGrantedAgain(t *testing.T) {
 		if wantAttempts := map[bool]int{true: 2, false: 1}[i == 0]; x.Attempts != wantAttempts {
 			t.Errorf("request %d: %d attempts, want %d", i, x.Attempts, wantAttempts)
 		}
+	}
+}
+
+// consented is an Authorizer whose consents were granted at some time before.
+type consented struct {
+	credentials.Authorizer
+	at func() time.Time
+}
+
+func (c consented) Consent(context.Context, string) error {
+	return &credentials.ConsentedError{At: c.at()}
+}
+
+func TestConsent_GrantedWhileTheRequestWasOnItsWayIsWorthAnother(t *testing.T) {
+	refusal := emulator.ConsentRequired(wanting(emulator.TransferScope, someID))
+	start := time.Now()
+	for _, tt := range []struct {
+		name         string
+		at           func() time.Time
+		wantAttempts int
+		wantWarning  string
+	}{
+		{"meanwhile", time.Now, 2, ""},
+		{"before", func() time.Time { return start }, 1, "the upstream demands consent that was granted before"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(refusal.Status)
+				_, _ = w.Write([]byte(refusal.Body))
+			}))
+			t.Cleanup(up.Close)
+			s := newGlobus(t, emulator.Config{}).settings(t)
+			s.upstreams = map[string]proxy.UpstreamConfig{"transfer": {URL: up.URL, InsecureHTTP: true, Consent: "auto"}}
+			s.rules = anything("transfer")
+			s.authorizers = map[string]credentials.Authorizer{"transfer": consented{staticToken(t), tt.at}}
+			r := newRig(t, s)
+			if got := r.do("GET", "/transfer/", ""); got.status != 403 || got.body != refusal.Body {
+				t.Errorf("got %d", got.status)
+			}
+			if x := r.seen()[0]; x.Attempts != tt.wantAttempts || x.Warning != tt.wantWarning || x.Consent != "" {
+				t.Errorf("%d attempts, warning %q, consent %q", x.Attempts, x.Warning, x.Consent)
+			}
+		})
 	}
 }
 
