@@ -1,9 +1,11 @@
 package credentials
 
 import (
+	"context"
 	"encoding/base64"
 	"net/http"
 	"sync/atomic"
+	"time"
 )
 
 // An Authorizer puts credentials on requests to one resource server. It is safe
@@ -18,6 +20,23 @@ type Authorizer interface {
 	// It reports whether authorizing again may help.
 	Rejected(tok Token) (retry bool)
 }
+
+// A Consenter is an Authorizer whose client can consent to a scope for itself, as
+// Globus's service accounts do: by asking for a token with it. It is safe for
+// concurrent use.
+type Consenter interface {
+	// Consent has one token granted with scope, and discards it; the current
+	// token stays. It waits until ctx ends at most, and a hundred such calls make
+	// one grant. Where consent was granted a while ago it makes none, and returns
+	// a *ConsentedError.
+	Consent(ctx context.Context, scope string) error
+}
+
+// A ConsentedError says that no consent was asked for, since it was granted
+// before: what was refused later than At is not refused for want of it.
+type ConsentedError struct{ At time.Time }
+
+func (*ConsentedError) Error() string { return "consent was granted already" }
 
 // AccessToken returns an Authorizer with one fixed token, as globus_sdk's
 // AccessTokenAuthorizer; a refusal of it cannot be helped. The error says what

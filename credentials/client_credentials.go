@@ -51,6 +51,8 @@ type ClientCredentials struct {
 	waiters atomic.Int64
 	wake    chan struct{} // Run looks again
 
+	consents consents
+
 	mu        sync.Mutex // guards the fields below
 	refused   *Token     // an upstream refused it: the next renewal is for that
 	forcedAt  time.Time
@@ -314,11 +316,26 @@ func (c *ClientCredentials) spend(now time.Time) error {
 		wait = max(wait, time.Hour-now.Sub(c.asked.made[0]))
 	}
 	if wait > 0 {
-		err := c.endpoint.fail(0, "", ClassBudget, "bearerd has asked as often as it may; its tokens live too short, or are refused")
-		return &RestingError{Wait: wait, Err: err}
+		return c.overBudget(wait)
 	}
 	c.asked.add(now)
 	return nil
+}
+
+// spendConsent enters a request that is made for a consent alone.
+func (c *ClientCredentials) spendConsent(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked.count(now) >= c.pace.hourlyBudget {
+		return c.overBudget(time.Hour - now.Sub(c.asked.made[0]))
+	}
+	c.asked.add(now)
+	return nil
+}
+
+func (c *ClientCredentials) overBudget(wait time.Duration) error {
+	return &RestingError{Wait: wait, Err: c.endpoint.fail(0, "", ClassBudget,
+		"bearerd has asked as often as it may; its tokens live too short, or are refused")}
 }
 
 // settle keeps the outcome of a request and tells it. After a failure it returns

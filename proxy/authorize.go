@@ -2,9 +2,12 @@ package proxy
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -15,7 +18,10 @@ const maxPeek = 8 << 10
 // authorize is the RoundTripper that puts the decision's credential on a request,
 // after checking that the request goes where the credential may go. A refused
 // token is handed back, and the request sent once more if its body can be.
-type authorize struct{ next http.RoundTripper }
+type authorize struct {
+	next          http.RoundTripper
+	loginRedirect bool // see UpstreamConfig
+}
 
 func (a authorize) RoundTrip(req *http.Request) (*http.Response, error) {
 	x := exchangeOf(req)
@@ -50,7 +56,7 @@ func (a authorize) attempt(req *http.Request, x *Exchange) (resp *http.Response,
 	}
 	x.Fingerprint = tok.Fingerprint()
 	resp, err = a.next.RoundTrip(out)
-	if err != nil || !isRefusal(resp) {
+	if err != nil || !isRefusal(resp, a.loginRedirect) {
 		return resp, false, err
 	}
 	return resp, x.bound.authorizer.Rejected(tok), nil
@@ -74,23 +80,53 @@ func replay(req *http.Request) (*http.Request, bool) {
 }
 
 // isRefusal reports whether the upstream refused the token: 401, or Transfer's
-// 400 ClientError.AuthenticationFailed, told by its header or its body. The body
-// can be read afterwards as if it had not been.
-func isRefusal(resp *http.Response) bool {
+// 400 ClientError.AuthenticationFailed, told by its header or its body, or with
+// loginRedirect a redirect to Globus's login page. A 401 that says
+// insufficient_scope (RFC 6750 §3.1) is none, and no 403 is: a new token would be
+// worth no more. The body can be read afterwards as if it had not been.
+func isRefusal(resp *http.Response, loginRedirect bool) bool {
 	const code = "ClientError.AuthenticationFailed"
-	if resp.StatusCode == http.StatusUnauthorized {
-		return true
-	}
-	if resp.StatusCode != http.StatusBadRequest {
+	switch resp.StatusCode {
+	case http.StatusUnauthorized:
+		return !insufficientScope.MatchString(strings.Join(resp.Header.Values("Www-Authenticate"), ", "))
+	case http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect:
+		return loginRedirect && isLogin(resp.Header.Get("Location"))
+	case http.StatusBadRequest:
+	default:
 		return false
 	}
 	if told := resp.Header.Get("X-Transfer-Api-Error"); told != "" {
 		return told == code
 	}
+	var answer struct {
+		Code string `json:"code"`
+	}
+	return peekJSON(resp, maxPeek, &answer) && answer.Code == code
+}
+
+// insufficientScope finds RFC 6750 §3.1's error code, quoted or not.
+var insufficientScope = regexp.MustCompile(`(?i)\berror\s*=\s*"?insufficient_scope\b`)
+
+// isLogin reports whether a Location is Globus Auth's login page, of production
+// or of another environment (auth.preview.globus.org).
+func isLogin(location string) bool {
+	u, err := url.Parse(location)
+	if err != nil || u.Scheme != "https" || u.Path != "/v2/oauth2/authorize" || u.User != nil {
+		return false
+	}
+	name, ours := strings.CutSuffix(strings.ToLower(u.Host), ".globus.org")
+	environment, others := strings.CutPrefix(name, "auth.")
+	return ours && (name == "auth" || others && environment != "" && !strings.Contains(environment, "."))
+}
+
+// peekJSON reads an answer's JSON of up to most bytes, gzipped or not, into v. It
+// reports false for what is none. The body can be read afterwards as if it had
+// not been.
+func peekJSON(resp *http.Response, most int64, v any) bool {
 	if !strings.Contains(resp.Header.Get("Content-Type"), "json") {
 		return false
 	}
-	head, err := io.ReadAll(io.LimitReader(resp.Body, maxPeek))
+	head, err := io.ReadAll(io.LimitReader(resp.Body, most))
 	rest := io.Reader(resp.Body)
 	if err != nil {
 		rest = brokenReader{err}
@@ -99,10 +135,20 @@ func isRefusal(resp *http.Response) bool {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(head), rest), resp.Body}
-	var answer struct {
-		Code string `json:"code"`
+	switch strings.ToLower(resp.Header.Get("Content-Encoding")) {
+	case "", "identity":
+	case "gzip", "x-gzip":
+		zipped, err := gzip.NewReader(bytes.NewReader(head))
+		if err != nil {
+			return false
+		}
+		if head, err = io.ReadAll(io.LimitReader(zipped, most)); err != nil {
+			return false
+		}
+	default:
+		return false
 	}
-	return json.Unmarshal(head, &answer) == nil && answer.Code == code
+	return json.Unmarshal(head, v) == nil
 }
 
 // brokenReader is a body that broke off while it was looked at.

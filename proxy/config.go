@@ -51,6 +51,34 @@ type UpstreamConfig struct {
 	// TokenShim answers tools that ask Globus Auth for tokens of their own with
 	// placeholders. Preset auth only; default true there.
 	TokenShim *bool `yaml:"token_shim"`
+	// DataAccess are mapped collections whose data is used through this upstream:
+	// the token is asked for with consent to it. Presets transfer and timers.
+	DataAccess []string `yaml:"data_access"`
+	// Flows are the flows that may be started: each has a token of its own, under
+	// the name UPSTREAM.FLOW, for run and validate_run, and for resume where it is
+	// the only one: the path of that names no flow, so that of several a rule has
+	// to name the credential. Preset flows.
+	Flows []string `yaml:"flows"`
+	// Consent says what becomes of a ConsentRequired for one collection's
+	// data_access: auto (Globus's presets' default) grants it to the service
+	// account and sends the request again, off passes it on.
+	Consent string `yaml:"consent"`
+
+	// LoginRedirect says that a redirect to Globus's login page is how the
+	// upstream refuses a token. Set by preset collection.
+	LoginRedirect bool `yaml:"-"`
+	// Routes are requests with another credential than the upstream's, where the
+	// rule names none. The first that matches counts. Set by preset flows.
+	Routes []CredentialRoute `yaml:"-"`
+}
+
+// CredentialRoute gives some of an upstream's requests a credential of their own.
+type CredentialRoute struct {
+	Method string
+	// Path is compared by segment, percent-decoded and in any case, so that
+	// /flows/ID/%72un is /flows/ID/run. A segment * is any one that is not empty.
+	Path       string
+	Credential string
 }
 
 // DrainConfig is how bearerd stops.
@@ -173,6 +201,12 @@ func (u *UpstreamConfig) resolve(name string, path []any, m Mistakes) {
 	if u.InboundAuthorization != "replace" && u.InboundAuthorization != "refuse" {
 		m.Unknown(append(path, "inbound_authorization"), "inbound_authorization", u.InboundAuthorization, []string{"replace", "refuse"})
 	}
+	if u.Consent == "" {
+		u.Consent = "off"
+	}
+	if u.Consent != "auto" && u.Consent != "off" {
+		m.Unknown(append(path, "consent"), "consent", u.Consent, []string{"auto", "off"})
+	}
 }
 
 func (u *UpstreamConfig) checkURL(path []any, m Mistakes) {
@@ -223,6 +257,9 @@ func (c Config) Bind(rules []policy.RuleConfig, m Mistakes) map[string]string {
 		for _, name := range names(c.Upstreams) {
 			if credential := c.Upstreams[name].Credential; (credential == name) == owners {
 				bind(credential, name, []any{"proxy", "upstreams", name, "credential"})
+			}
+			for _, route := range c.Upstreams[name].Routes {
+				bind(route.Credential, name, []any{"proxy", "upstreams", name, "flows"})
 			}
 		}
 	}

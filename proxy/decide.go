@@ -3,6 +3,8 @@ package proxy
 import (
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"bearerd/credentials"
 	"bearerd/policy"
@@ -23,7 +25,7 @@ func (t *table) decide(r *http.Request, x *Exchange) error {
 	x.Decision, x.Rule = "allow", decision.Rule
 	name := decision.Credential
 	if name == "" {
-		name = x.line.credential
+		name = x.line.credentialFor(x.Method, x.Path)
 	}
 	bound, ok := t.bounds[name]
 	if !ok {
@@ -34,6 +36,31 @@ func (t *table) decide(r *http.Request, x *Exchange) error {
 	}
 	x.bound, x.Credential = bound, name
 	return nil
+}
+
+// credentialFor returns the credential of the requests to a raw path below the
+// upstream, where the decision names none.
+func (u *Upstream) credentialFor(method, path string) string {
+	for _, route := range u.routes {
+		if route.matches(method, path) {
+			return route.Credential
+		}
+	}
+	return u.credential
+}
+
+func (c CredentialRoute) matches(method, path string) bool {
+	want, got := strings.Split(c.Path, "/"), strings.Split(path, "/")
+	if c.Method != method || len(want) != len(got) {
+		return false
+	}
+	for i := range want {
+		segment, err := url.PathUnescape(got[i])
+		if err != nil || want[i] != "*" && !strings.EqualFold(want[i], segment) || want[i] == "*" && segment == "" {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *table) denied(asked policy.Request, decision policy.Decision) error {

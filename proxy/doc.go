@@ -11,6 +11,7 @@
 //	decide     decide.go     may they, and with which credential (asks package policy)
 //	forward    upstream.go   httputil.ReverseProxy, and inside it:
 //	  rewrite    rewrite.go    what the upstream is told; cannot fail
+//	  consent    consent.go    one that Globus wants of a service account is granted
 //	  authorize  authorize.go  the credential, after checking where the request goes
 //	  breaker    breaker.go    an upstream that keeps failing is left alone
 //	  transport  transport.go  the wire

@@ -78,7 +78,7 @@ func TestErrors_TokenFaultsAreNever401(t *testing.T) {
 		{"connection cut", func(g globus) { g.FailTokens(9, emulator.Aborted()) }, 503, "token_unavailable", true},
 		{"a login page", func(g globus) { g.FailTokens(9, emulator.Malformed("html")) }, 503, "token_unavailable", true},
 		{"asked to wait", func(g globus) { g.FailTokens(9, emulator.RateLimited("7")) }, 503, "token_unavailable", true},
-		{"another's token", func(g globus) { g.FailTokens(9, emulator.Malformed("other resource server")) }, 503, "token_unavailable", true},
+		{"another's token", func(g globus) { g.FailTokens(9, emulator.Malformed("other resource server")) }, 424, "token_rejected", false},
 		{"wrong secret", func(g globus) { g.SetSecret("rotated") }, 424, "token_rejected", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -30,6 +30,7 @@ type Exchange struct {
 	Fingerprint string        // of the token last used
 	TokenWait   time.Duration // for a token, all attempts together
 	Attempts    int           // how often the request went to the upstream
+	Consent     string        // the collection to whose data_access consent was granted for this request; "" for none
 	Breaker     string        // its state when last asked: closed, half-open, open
 
 	Status   int // what the caller was answered; 499 when they left before
@@ -55,7 +56,8 @@ type Exchange struct {
 // bound is a credential and the only place it may go.
 type bound struct {
 	authorizer credentials.Authorizer
-	origin     string // scheme://host:port
+	origin     string   // scheme://host:port
+	asked      []string // the scopes it is asked for with; nil if it is not by grant
 }
 
 // Sent is how many bytes of the request's body went to the upstream, all

@@ -143,6 +143,7 @@ func (r *rig) parts(s settings) (proxy.Config, proxy.Deps, map[string]string) {
 			return set.Authorizer(name)
 		},
 		Shim:   set,
+		Asked:  func(name string) []string { return s.credentials.Tokens[name].Scopes },
 		Policy: policy.New(policy.Config{Callers: s.callers, Rules: s.rules}, known, failing{r.t}),
 		Observe: func(x *proxy.Exchange) {
 			r.mu.Lock()

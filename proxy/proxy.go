@@ -17,8 +17,11 @@ type Deps struct {
 	Authorizer func(name string) (credentials.Authorizer, bool)
 	Policy     *policy.Policy
 	Shim       Shim
-	Egress     Egress   // the way out; nil: straight
-	Observe    Observer // nil: nobody is told
+	// Asked returns the scopes that a credential is asked for with; nil for one
+	// that is not by grant. Nil: no consent is granted, as nobody knows to what.
+	Asked   func(credential string) []string
+	Egress  Egress   // the way out; nil: straight
+	Observe Observer // nil: nobody is told
 }
 
 // Proxy serves what comes in on its listeners. Its tables are immutable; Reload
@@ -79,7 +82,11 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 	}
 	for credential, upstream := range bindings {
 		if authorizer, ok := deps.Authorizer(credential); ok {
-			t.bounds[credential] = bound{authorizer, originOf(t.upstreams[upstream].base)}
+			b := bound{authorizer: authorizer, origin: originOf(t.upstreams[upstream].base)}
+			if deps.Asked != nil {
+				b.asked = deps.Asked(credential)
+			}
+			t.bounds[credential] = b
 		}
 	}
 	t.router = newRouter(t.upstreams)

@@ -96,8 +96,8 @@ func TestAuthorize_SendsACredentialOnlyToItsOwnOrigin(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Host = tt.host
-		x := &Exchange{bound: bound{authorizer, "https://up.example:443"}}
-		resp, err := authorize{next}.RoundTrip(req.WithContext(context.WithValue(req.Context(), exchangeKey{}, x)))
+		x := &Exchange{bound: bound{authorizer: authorizer, origin: "https://up.example:443"}}
+		resp, err := authorize{next: next}.RoundTrip(req.WithContext(context.WithValue(req.Context(), exchangeKey{}, x)))
 		if resp != nil {
 			_ = resp.Body.Close()
 		}

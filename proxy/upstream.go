@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// Upstream is one service: a ReverseProxy over a stack of RoundTrippers. The
-// credential is outermost, so that a failing token endpoint never opens the
+// Upstream is one service: a ReverseProxy over a stack of RoundTrippers. Consent
+// and the credential are outermost, so that a failing token endpoint never opens the
 // breaker, and then the breaker, and then the wire.
 type Upstream struct {
 	httputil.ReverseProxy
@@ -23,6 +23,8 @@ type Upstream struct {
 
 	refusesInbound bool
 	hasShim        bool
+	consents       bool              // grants consent that upstreams ask for; see consent.go
+	routes         []CredentialRoute // paths with a credential of their own
 }
 
 func newUpstream(name string, cfg UpstreamConfig, egress egressWay, before *Upstream) *Upstream {
@@ -36,10 +38,12 @@ func newUpstream(name string, cfg UpstreamConfig, egress egressWay, before *Upst
 		way:            egress.to(cfg.URL, before),
 		refusesInbound: cfg.InboundAuthorization == "refuse",
 		hasShim:        cfg.TokenShim != nil && *cfg.TokenShim,
+		consents:       cfg.Consent == "auto",
+		routes:         cfg.Routes,
 	}
 	u.ReverseProxy = httputil.ReverseProxy{
 		Rewrite:        u.rewrite,
-		Transport:      authorize{u.way.breaker},
+		Transport:      consent{authorize{u.way.breaker, cfg.LoginRedirect}},
 		ModifyResponse: u.answer,
 		ErrorHandler:   writeError,
 		ErrorLog:       log.New(io.Discard, "", 0), // its lines quote peers; the Exchange has the facts

@@ -48,6 +48,11 @@ func (c *Config) resolve(m *mistakes) {
 	c.checkCredentials(m)
 }
 
+// scopesAsked returns the scopes that a credential is asked for with.
+func (c *Config) scopesAsked(credential string) []string {
+	return c.Credentials.Tokens[credential].Scopes
+}
+
 // secretPaths are the keys that name what only running needs.
 func (c *Config) secretPaths() [][]any {
 	paths := [][]any{{"proxy", "proxy_url"}}

@@ -147,7 +147,7 @@ func (d *daemon) build(cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	deps := proxy.Deps{Authorizer: set.Authorizer, Policy: cfg.policy, Shim: set, Egress: egress, Observe: d.log.request}
+	deps := proxy.Deps{Authorizer: set.Authorizer, Policy: cfg.policy, Shim: set, Asked: cfg.scopesAsked, Egress: egress, Observe: d.log.request}
 	if d.proxy == nil {
 		d.proxy = proxy.New(cfg.Proxy, deps, cfg.bindings)
 	} else {

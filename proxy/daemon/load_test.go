@@ -58,6 +58,81 @@ func TestPresets_AreGlobussServices(t *testing.T) {
 	}
 }
 
+func TestPresets_DataAccessIsAskedForInsideTheScope(t *testing.T) {
+	t.Setenv("BEARERD_TEST_SECRET", "c2VjcmV0=")
+	const otherID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+	one, other := "*https://auth.globus.org/scopes/"+someID+"/data_access", "*https://auth.globus.org/scopes/"+otherID+"/data_access"
+	timer := "https://auth.globus.org/scopes/524230d7-ea86-4a52-8312-86065a9e0417/timer"
+	for _, tt := range []struct{ name, preset, more, scope, fallback string }{
+		{"one", "transfer", ", data_access: [" + someID + "]", transferScope + "[" + one + "]", transferScope},
+		{"two, in any case", "transfer", ", data_access: [" + strings.ToUpper(someID) + ", " + otherID + "]", transferScope + "[" + one + " " + other + "]", transferScope},
+		{"of Timers", "timers", ", data_access: [" + someID + "]", timer + "[" + transferScope + "[" + one + "]]", timer},
+		{"none", "timers", ", data_access: []", timer, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg, err := parse("config.yaml", []byte(withPreset(tt.preset, tt.more)), Overrides{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			token := cfg.Credentials.Tokens["x"]
+			if len(token.Scopes) != 1 || token.Scopes[0] != tt.scope || strings.Join(token.Fallback, " ") != tt.fallback {
+				t.Errorf("asked for %q, or else %q", token.Scopes, token.Fallback)
+			}
+		})
+	}
+}
+
+func TestPresets_EachFlowHasACredentialOfItsOwn(t *testing.T) {
+	t.Setenv("BEARERD_TEST_SECRET", "c2VjcmV0=")
+	const otherID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+	scope := "https://auth.globus.org/scopes/" + someID + "/flow_3f2504e0_4f89_41d3_9a0c_0305e82c3301_user"
+	run, validate := "POST /flows/"+someID+"/run x."+someID, "POST /flows/"+someID+"/validate_run x."+someID
+	for _, tt := range []struct {
+		name, flows string
+		want        []string
+	}{
+		{"one", strings.ToUpper(someID), []string{run, validate, "POST /runs/*/resume x." + someID}},
+		{"two", someID + ", " + otherID, []string{run, validate, strings.ReplaceAll(run, someID, otherID), strings.ReplaceAll(validate, someID, otherID)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg, err := parse("config.yaml", []byte(withPreset("flows", ", flows: ["+tt.flows+"]")), Overrides{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if token := cfg.Credentials.Tokens["x."+someID]; token.ResourceServer != someID || len(token.Scopes) != 1 || token.Scopes[0] != scope || token.Client != "globus" {
+				t.Errorf("the flow's token is %+v", token)
+			}
+			var got []string
+			for _, route := range cfg.Proxy.Upstreams["x"].Routes {
+				got = append(got, route.Method+" "+route.Path+" "+route.Credential)
+				if cfg.bindings[route.Credential] != "x" {
+					t.Errorf("%s is bound to %q", route.Credential, cfg.bindings[route.Credential])
+				}
+			}
+			if strings.Join(got, "\n") != strings.Join(tt.want, "\n") {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+			}
+			users, err := cfg.credentialUsers(nil)
+			if err != nil || users["x."+someID] == nil || users["x"] == nil {
+				t.Errorf("bearerd token knows %v (%v)", users, err)
+			}
+		})
+	}
+}
+
+func TestPresets_ConsentIsAutomaticUnlessOff(t *testing.T) {
+	t.Setenv("BEARERD_TEST_SECRET", "c2VjcmV0=")
+	for more, want := range map[string]string{"": "auto", ", consent: auto": "auto", ", consent: off": "off"} {
+		cfg, err := parse("config.yaml", []byte(withPreset("transfer", more)), Overrides{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.Proxy.Upstreams["x"].Consent; got != want {
+			t.Errorf("with %q it is %s, want %s", more, got, want)
+		}
+	}
+}
+
 // TestPresets_PatternsParse because one that does not would be left out, which
 // for a never list would be a hole.
 func TestPresets_PatternsParse(t *testing.T) {
@@ -170,6 +245,7 @@ func FuzzLoad_NeverPanicsAndSpeaksPlainly(f *testing.F) {
 		"credentials: {clients: {x: }, tokens: {y: }}", "a: &a [*a]", "proxy: &p {upstreams: *p}", "<<: {proxy: {}}", "proxy: {<<: {drain: {delay: 1s}}}",
 		"1: 2", "? [a]\n: b", "- a", "proxy: !!binary x", "proxy: !x y", "\ufeffproxy: {}", "proxy:\r\n  upstreams: {}\r\n", "--- \n...\n---\n", "log: {access: ~}",
 		"proxy: {listeners: [{address: 1}, {address: }]}", "proxy: {upstreams: {1: {url: 2}}}", withPreset("collection", ""), withPreset("transfer", ", url: http://[::1"),
+		withPreset("flows", ", flows: [x, ~, \"a b]\"]"), withPreset("timers", ", data_access: [\"]\", []]"), "proxy: {upstreams: {x: {flows: [a], data_access: [b], consent: c}}}",
 		"credentials: {clients: {globus: {client_secret: {a: b}, client_id: [c]}}}", "proxy: {proxy_url: [a]}", "credentials: {margin: 1e99s}", "<<: {{}}", "{{}: 1}",
 	} {
 		f.Add(text)

@@ -62,6 +62,10 @@ func (l *logger) request(x *proxy.Exchange) {
 	if x.Warning != "" {
 		l.Warn().Str("request_id", x.ID).Str("caller", x.Caller).Str("upstream", x.Upstream).Msg(x.Warning)
 	}
+	if x.Consent != "" {
+		l.Info().Str("request_id", x.ID).Str("caller", x.Caller).Str("upstream", x.Upstream).Str("rule", x.Rule).
+			Str("credential", x.Credential).Str("collection", x.Consent).Msg("consent granted")
+	}
 	if !l.access {
 		return
 	}
@@ -86,8 +90,11 @@ func (l *logger) request(x *proxy.Exchange) {
 		Int64("sent_bytes", x.Sent()).
 		Int64("received_bytes", x.Received).
 		Str("code", x.Code).
-		AnErr("err", x.Err).
-		Msg("request")
+		AnErr("err", x.Err)
+	if x.Consent != "" {
+		event.Str("consent", x.Consent)
+	}
+	event.Msg("request")
 }
 
 // renewal is a credentials.Observer: one line a token request.

@@ -63,6 +63,21 @@ func TestLog_LevelAndAccessChoose(t *testing.T) {
 	}
 }
 
+func TestLog_TellsOfConsentAlsoWithoutAccessLines(t *testing.T) {
+	for _, access := range []bool{false, true} {
+		var out bytes.Buffer
+		l := newLogger(LogConfig{Level: "info", Format: "json", Access: access}, &out)
+		l.request(&proxy.Exchange{ID: "id", Caller: "local", Upstream: "transfer", Rule: "read", Credential: "transfer", Consent: someID})
+		l.request(&proxy.Exchange{ID: "other"})
+		l.out.flush()
+		want := `"request_id":"id","caller":"local","upstream":"transfer","rule":"read","credential":"transfer","collection":"` + someID + `"`
+		if text := out.String(); strings.Count(text, "consent granted") != 1 || !strings.Contains(text, want) ||
+			strings.Contains(text, `"consent":"`+someID+`"`) != access || strings.Contains(text, `"consent":""`) {
+			t.Errorf("access %v: %s", access, text)
+		}
+	}
+}
+
 func TestLog_LinesAppearSoonAndAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -18,6 +18,9 @@ type preset struct {
 	scope          string
 	idKey          string // the upstream's key whose UUID replaces ID in resourceServer and scope
 	files          bool
+	loginRedirect  bool        // it refuses a token with a redirect to the login page
+	dataAccess     bool        // its scope can have consent to collections inside; data_access says to which
+	flows          bool        // its requests to one flow want that flow's token
 	operations     []operation // narrowest first
 	never          []string
 	shim           bool // answers token requests itself, unless token_shim: false
@@ -38,6 +41,8 @@ var readAll = access{"GET", []string{"/**"}}
 
 func readOnly() []operation { return []operation{{"read", []access{readAll}}} }
 
+const transferScope = "urn:globus:auth:scope:transfer.api.globus.org:all"
+
 // presets are Globus's services, as its SDK knows them: base URLs, resource
 // servers (not always to be seen in the scope), default scopes.
 var presets = map[string]preset{
@@ -51,7 +56,7 @@ var presets = map[string]preset{
 	},
 	"transfer": {
 		url: "https://transfer.api.globus.org", resourceServer: "transfer.api.globus.org",
-		scope: "urn:globus:auth:scope:transfer.api.globus.org:all",
+		scope: transferScope, dataAccess: true,
 		operations: []operation{
 			{"submit", []access{{"POST", []string{"/v0.10/transfer"}}, {"GET", []string{"/v0.10/submission_id"}}}},
 			{"delete", []access{{"POST", []string{"/v0.10/delete"}}, {"GET", []string{"/v0.10/submission_id"}}}},
@@ -82,7 +87,7 @@ var presets = map[string]preset{
 	},
 	"flows": {
 		url: "https://flows.automate.globus.org", resourceServer: "flows.globus.org",
-		scope: "https://auth.globus.org/scopes/eec9b274-0c81-4334-bdc2-54e90e689b9a/all",
+		scope: "https://auth.globus.org/scopes/eec9b274-0c81-4334-bdc2-54e90e689b9a/all", flows: true,
 		operations: []operation{
 			{"run", []access{{"POST", []string{"/flows/*/run", "/flows/*/validate_run", "/runs/*/resume", "/runs/*/cancel"}}}},
 			{"read", []access{readAll}},
@@ -90,7 +95,7 @@ var presets = map[string]preset{
 	},
 	"timers": {
 		url: "https://timer.automate.globus.org", resourceServer: "524230d7-ea86-4a52-8312-86065a9e0417",
-		scope: "https://auth.globus.org/scopes/524230d7-ea86-4a52-8312-86065a9e0417/timer",
+		scope: "https://auth.globus.org/scopes/524230d7-ea86-4a52-8312-86065a9e0417/timer", dataAccess: true,
 		operations: []operation{
 			{"create", []access{{"POST", []string{"/jobs/", "/v2/timer"}}}},
 			{"read", []access{readAll}},
@@ -111,7 +116,7 @@ var presets = map[string]preset{
 		operations: readOnly(),
 	},
 	"collection": {
-		idKey: "collection", resourceServer: "ID", scope: "https://auth.globus.org/scopes/ID/https", files: true,
+		idKey: "collection", resourceServer: "ID", scope: "https://auth.globus.org/scopes/ID/https", files: true, loginRedirect: true,
 		operations: []operation{{"write", []access{{"PUT", []string{"/**"}}}}, {"read", []access{readAll}}},
 	},
 }
@@ -187,9 +192,17 @@ func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
 	if u.TokenShim != nil && !p.shim && (known || u.Preset == "") {
 		m.Add(append(path, "token_shim"), "means nothing but with preset auth; leave it out")
 	}
+	if u.Consent != "" && u.Preset == "" {
+		m.Add(append(path, "consent"), "means nothing without a preset of Globus's; leave it out")
+	}
+	if known || u.Preset == "" {
+		p.checkCollections(u, path, m)
+	}
 	if !known {
 		return policy.Upstream{}
 	}
+	fill(&u.Consent, "auto")
+	u.LoginRedirect = p.loginRedirect
 	fill(&u.URL, p.url)
 	if u.TokenShim == nil && p.shim {
 		u.TokenShim = &p.shim
@@ -197,11 +210,97 @@ func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
 	if p.files {
 		fill(&u.Path, "files")
 	}
-	c.Proxy.Upstreams[name] = u
 	if u.Credential == "" || u.Credential == name {
 		c.expandToken(name, p, id)
 	}
+	c.expandDataAccess(name, u, p, path, m)
+	if p.flows {
+		u.Routes = c.expandFlows(name, u)
+	}
+	c.Proxy.Upstreams[name] = u
 	return p.policy()
+}
+
+// checkCollections notes what data_access and flows name in vain.
+func (p preset) checkCollections(u proxy.UpstreamConfig, path []any, m *mistakes) {
+	for _, list := range []struct {
+		key, where string
+		ids        []string
+		allowed    bool
+	}{
+		{"data_access", "with presets transfer and timers", u.DataAccess, p.dataAccess},
+		{"flows", "with preset flows", u.Flows, p.flows},
+	} {
+		if len(list.ids) > 0 && !list.allowed {
+			m.Add(append(path, list.key), "means something only %s; leave it out", list.where)
+			continue
+		}
+		for i, id := range list.ids {
+			same := func(other string) bool { return strings.EqualFold(id, other) }
+			switch at := append(path, list.key, i); {
+			case !uuid.MatchString(id):
+				m.Add(at, "%q is not a UUID; write the %s's, as Globus shows it", id, map[string]string{"data_access": "collection", "flows": "flow"}[list.key])
+			case slices.ContainsFunc(list.ids[:i], same):
+				m.Add(at, "%q is there already; write each once", id)
+			}
+		}
+	}
+}
+
+// expandDataAccess asks for the preset's scope with consent to collections
+// inside, or without it where the endpoint knows no such consent.
+func (c *Config) expandDataAccess(name string, u proxy.UpstreamConfig, p preset, path []any, m *mistakes) {
+	token, key := c.Credentials.Tokens[name], append(path, "data_access")
+	switch {
+	case len(u.DataAccess) == 0 || !p.dataAccess:
+	case u.Credential != "" && u.Credential != name:
+		m.Add(key, "credential %s is not the preset's; write the collections' data_access into its scopes, and leave this out", u.Credential)
+	case token.Token != "" || token.Username != "":
+		m.Add(key, "credentials.tokens.%s is not asked for by scopes; leave this out", name)
+	case !slices.Equal(token.Scopes, []string{p.scope}):
+		m.Add(key, "credentials.tokens.%s.scopes says what is asked for; write the collections' data_access there, or leave the scopes out", name)
+	default:
+		var wanted []string
+		for _, id := range u.DataAccess {
+			if uuid.MatchString(id) {
+				wanted = append(wanted, "*https://auth.globus.org/scopes/"+strings.ToLower(id)+"/data_access")
+			}
+		}
+		asked := transferScope + "[" + strings.Join(wanted, " ") + "]"
+		if p.scope != transferScope { // it uses Transfer on the client's behalf
+			asked = p.scope + "[" + asked + "]"
+		}
+		token.Fallback, token.Scopes = token.Scopes, []string{asked}
+		c.Credentials.Tokens[name] = token
+	}
+}
+
+// expandFlows defines a credential for each flow, and returns which requests want
+// it: those that name the flow, and those that resume a run where there is one
+// flow only, since their path does not name it. With several flows a rule has to
+// name the credential for resuming.
+func (c *Config) expandFlows(name string, u proxy.UpstreamConfig) []proxy.CredentialRoute {
+	var routes []proxy.CredentialRoute
+	for _, id := range u.Flows {
+		if !uuid.MatchString(id) {
+			continue // noted by checkCollections
+		}
+		id = strings.ToLower(id)
+		credential := name + "." + id
+		flow := preset{resourceServer: id, scope: "https://auth.globus.org/scopes/" + id + "/flow_" + strings.ReplaceAll(id, "-", "_") + "_user"}
+		if token := c.Credentials.Tokens[credential]; token.Client == "" && token.Token == "" && token.Username == "" && c.Credentials.Tokens[name].Client != "" {
+			token.Client = c.Credentials.Tokens[name].Client
+			c.Credentials.Tokens[credential] = token
+		}
+		c.expandToken(credential, flow, "")
+		for _, last := range []string{"run", "validate_run"} {
+			routes = append(routes, proxy.CredentialRoute{Method: "POST", Path: "/flows/" + id + "/" + last, Credential: credential})
+		}
+		if len(u.Flows) == 1 {
+			routes = append(routes, proxy.CredentialRoute{Method: "POST", Path: "/runs/*/resume", Credential: credential})
+		}
+	}
+	return routes
 }
 
 // presetScopes returns the resource server of every preset's scope.

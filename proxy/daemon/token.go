@@ -114,6 +114,11 @@ func (c *Config) credentialUsers(upstreams []string) (map[string][]string, error
 		if u.Credential != credentials.NoCredential {
 			users[u.Credential] = append(users[u.Credential], name)
 		}
+		for _, route := range u.Routes {
+			if !slices.Contains(users[route.Credential], name) {
+				users[route.Credential] = append(users[route.Credential], name)
+			}
+		}
 	}
 	return users, nil
 }

@@ -42,11 +42,13 @@ func TestCLI_RunsASessionUnmodified(t *testing.T) {
 			if denied, _, _ = strings.Cut(denied, "consent:\n"); !strings.Contains(denied, "allow: [cancel]") || !strings.Contains(denied, "exit 1") {
 				t.Errorf("of what no rule allows it says:\n%s", denied)
 			}
-			// The CLI grants itself consent by asking for a token, which here is no
-			// grant: it is refused again, and says what is wanted.
+			// The CLI never hears of the consent, which bearerd grants.
 			_, consent, _ := strings.Cut(got, "consent:\n")
-			if !strings.Contains(consent, "requires you to grant consent") || !strings.Contains(consent, consentScope(tool.globus)) || !strings.Contains(consent, "exit 4") {
-				t.Errorf("of the consent it says:\n%s", consent)
+			if !strings.Contains(consent, "größe.csv") || strings.Contains(consent, "exit") {
+				t.Errorf("of what wants consent it printed:\n%s", consent)
+			}
+			if !tool.globus.Consented(tool.globus.MappedCollection(), "transfer.api.globus.org") {
+				t.Error("Globus knows of no consent")
 			}
 			if n := tool.globus.Count("transfer", "/v0.10/transfer"); n != 1 {
 				t.Errorf("Transfer got the submission %d times", n)
@@ -56,18 +58,33 @@ func TestCLI_RunsASessionUnmodified(t *testing.T) {
 	}
 }
 
-// TestCLI_ListsWhatWantsConsentOnceItsScopeIsConfigured, as docs/tools.md says.
-func TestCLI_ListsWhatWantsConsentOnceItsScopeIsConfigured(t *testing.T) {
-	tool := newToolTest(t, section{pythons: []sdk{globusCLI}}, 0, func(g *harness.Globus, config string) string {
-		return strings.Replace(config, "credentials:\n",
-			"credentials:\n  tokens:\n    transfer: {client: globus, scopes: [\""+consentScope(g)+"\"]}\n", 1)
-	})
-	tool.privately()
-	got := tool.session(t, `globus() { bearerd exec -- globus "$@"; }`)
-	if _, consent, _ := strings.Cut(got, "consent:\n"); !strings.Contains(consent, "größe.csv") || strings.Contains(consent, "exit") {
-		t.Errorf("of what wants consent it printed:\n%s", consent)
+// TestCLI_ListsWhatWantsConsentOnlyIfItIsGranted, as docs/tools.md says. The CLI
+// grants itself consent by asking for a token, which here is no grant: where
+// bearerd leaves it at that, it is refused again, and says what is wanted.
+func TestCLI_ListsWhatWantsConsentOnlyIfItIsGranted(t *testing.T) {
+	for _, tt := range []struct {
+		name, more string
+		listed     bool
+	}{
+		{"off", "consent: off", false},
+		{"off, but configured", "consent: off, data_access: [COLLECTION]", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tool := newToolTest(t, section{pythons: []sdk{globusCLI}}, 0, func(g *harness.Globus, config string) string {
+				more := strings.Replace(tt.more, "COLLECTION", g.MappedCollection(), 1)
+				return strings.Replace(config, "{preset: transfer,", "{preset: transfer, "+more+",", 1)
+			})
+			got := tool.session(t, `eval "$(bearerd env)"`)
+			_, consent, _ := strings.Cut(got, "consent:\n")
+			listed := strings.Contains(consent, "größe.csv") && !strings.Contains(consent, "exit")
+			refused := strings.Contains(consent, "requires you to grant consent") && strings.Contains(consent, consentScope(tool.globus)) && strings.Contains(consent, "exit 4")
+			if listed != tt.listed || refused == tt.listed {
+				t.Errorf("of what wants consent it printed:\n%s", consent)
+			}
+			checkOurs(t, tool.globus, cli)
+		})
 	}
-	checkOurs(t, tool.globus, cli)
 }
 
 // consentScope is what Transfer wants for the mapped collection.

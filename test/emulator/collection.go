@@ -13,9 +13,11 @@ type collection struct {
 	id, name, entityType string
 }
 
-// makeCollections returns n collections, the same ones each time. The last is
-// the mapped one.
-func makeCollections(n int) []collection {
+func (c collection) mapped() bool { return c.entityType == "GCSv5_mapped_collection" }
+
+// makeCollections returns n collections, the same ones each time. The last ones
+// are mapped.
+func makeCollections(n, mapped int) []collection {
 	names := []string{"Beamline scratch", "Mikroskopie Süd", "Campaign archive"}
 	list := make([]collection, n)
 	for i := range list {
@@ -26,7 +28,9 @@ func makeCollections(n int) []collection {
 			entityType: "GCSv5_guest_collection",
 		}
 	}
-	list[n-1].entityType = "GCSv5_mapped_collection"
+	for i := n - mapped; i < n; i++ {
+		list[i].entityType = "GCSv5_mapped_collection"
+	}
 	return list
 }
 

@@ -1,7 +1,7 @@
-// Package emulator is Globus Auth and Globus Transfer in one process, as far as
-// a service account sees them: tokens are issued, expire and are revoked;
-// collections are searched and listed; tasks are submitted and finish. Tests,
-// benchmarks and `bearerd demo` share it.
+// Package emulator is Globus in one process, as far as a service account sees it:
+// Auth issues tokens, which expire and are revoked; in Transfer collections are
+// searched and listed, and tasks are submitted and finish; Flows runs flows, and
+// collections keep files over HTTPS. Tests, benchmarks and `bearerd demo` share it.
 //
 // An Emulator is an http.Handler and nothing more. It opens no listener, starts
 // no goroutine and keeps no timer beyond one request, so it also lives behind a
@@ -46,7 +46,8 @@ type Config struct {
 	ClientID     string        // default DemoClientID
 	ClientSecret string        // default DemoClientSecret
 	Lifetime     time.Duration // of tokens; default 48h. Whole seconds go out as expires_in
-	Endpoints    int           // collections the service account owns, the mapped one among them; default 3
+	Endpoints    int           // collections the service account owns, the mapped ones among them; default 3
+	Mapped       int           // how many of them, the last ones, are mapped and want data_access consent; default 1
 	TaskPolls    int           // GETs of a task that answer ACTIVE before SUCCEEDED; default 1, -1 means none
 }
 
@@ -63,6 +64,10 @@ func (c Config) withDefaults() Config {
 	if c.Endpoints <= 0 {
 		c.Endpoints = 3
 	}
+	if c.Mapped <= 0 {
+		c.Mapped = 1
+	}
+	c.Mapped = min(c.Mapped, c.Endpoints)
 	switch {
 	case c.TaskPolls == 0:
 		c.TaskPolls = 1
@@ -78,16 +83,19 @@ type Emulator struct {
 	taskPolls   int
 	auth        *api
 	transfer    *api
+	flows       *api
 	scopes      map[string]string // known scope to its resource server
 	collections []collection
 
-	secret    atomic.Pointer[string]
-	lifetime  atomic.Int64 // time.Duration
-	delay     atomic.Int64 // time.Duration; of the token endpoint
-	consented atomic.Bool  // data_access to the mapped collection was granted
+	secret   atomic.Pointer[string]
+	lifetime atomic.Int64 // time.Duration
+	delay    atomic.Int64 // time.Duration; of the token endpoint
 
 	tokens        tokens
+	consents      consents
 	tasks         tasks
+	runs          runs
+	files         files
 	tokenFaults   faults
 	requestFaults faults
 	journal       journal
@@ -100,10 +108,11 @@ func New(cfg Config) *Emulator {
 		clientID:    cfg.ClientID,
 		taskPolls:   cfg.TaskPolls,
 		scopes:      knownScopes(),
-		collections: makeCollections(cfg.Endpoints),
+		collections: makeCollections(cfg.Endpoints, cfg.Mapped),
 	}
 	e.auth = &api{name: "auth", routes: e.authRoutes(), refuse: refuseAuth}
 	e.transfer = &api{name: "transfer", routes: e.transferRoutes(), refuse: refuseTransfer}
+	e.flows = &api{name: "flows", routes: e.flowsRoutes(), refuse: refuseFlows}
 	e.SetSecret(cfg.ClientSecret)
 	e.SetLifetime(cfg.Lifetime)
 	return e
@@ -125,6 +134,20 @@ func (e *Emulator) Auth() http.Handler { return e.handler(e.auth) }
 
 // Transfer returns transfer.api.globus.org alone; Auth's paths are unknown to it.
 func (e *Emulator) Transfer() http.Handler { return e.handler(e.transfer) }
+
+// Flows returns flows.automate.globus.org with the flows of FlowIDs, which run
+// until they are resumed. Running, validating and resuming one want a token whose
+// resource server is that flow; the rest wants one for flows.globus.org.
+func (e *Emulator) Flows() http.Handler { return e.handler(e.flows) }
+
+// Collection returns the HTTPS server of one collection, any UUID: GET, HEAD and
+// PUT of files of up to 1 MiB, kept in memory, one range or several. Without a
+// live token whose resource server is the collection it answers as the real one
+// does, not with 401 but with a redirect to Auth's login page.
+func (e *Emulator) Collection(id string) http.Handler {
+	return e.handler(&api{name: "collection", refuse: refuseCollection,
+		serve: func(c *call) answer { return e.serveFile(c, id) }})
+}
 
 func (e *Emulator) handler(a *api) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { e.serve(a, w, r) })
@@ -165,6 +188,18 @@ func (e *Emulator) EndpointIDs() []string {
 	return ids
 }
 
-// MappedCollection returns the id of the collection that wants data_access
-// consent before it is listed or written to: the last of EndpointIDs.
+// MappedCollection returns the id of a collection that wants data_access consent
+// before it is listed or written to: the last of EndpointIDs. Config.Mapped makes
+// those before it want it too. The consent of a service account is a grant of the
+// scope, and is remembered for each collection and the service that asks on its
+// behalf: consent for Timers is none for Transfer.
 func (e *Emulator) MappedCollection() string { return e.collections[len(e.collections)-1].id }
+
+// FlowIDs returns the ids of the two flows there are, the same in every Emulator.
+func (e *Emulator) FlowIDs() []string { return []string{flowID(1), flowID(2)} }
+
+// Consented reports whether a service ("transfer.api.globus.org", or another's
+// resource server) may use a collection's data_access on the client's behalf.
+func (e *Emulator) Consented(collection, service string) bool {
+	return e.consents.has(consent{collection, service})
+}

@@ -3,6 +3,7 @@ package emulator
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -48,6 +49,39 @@ func RateLimited(retryAfter string) Failure {
 		f.Header = http.Header{"Retry-After": {retryAfter}}
 	}
 	return f
+}
+
+// ConsentRequired is Transfer's 403 for want of consent to scopes, any text: what
+// the Emulator itself answers for a mapped collection, and what it never would.
+func ConsentRequired(scopes ...string) Failure {
+	return transferDemand(consentCode, consentMessage, consentDemand("/", scopes...))
+}
+
+// SessionRequired is a 403 that only a person could do something about: one of
+// the identities must have logged in of late.
+func SessionRequired(identities ...string) Failure {
+	const message = "Session reauthentication required"
+	return transferDemand("PermissionDenied", message, object{"authorization_parameters": object{
+		"session_required_identities": identities, "session_message": message,
+	}})
+}
+
+// InsufficientScope is a 401 that says that the token is good, and not for this
+// (RFC 6750 §3.1).
+func InsufficientScope(scope string) Failure {
+	return Failure{
+		Status: http.StatusUnauthorized,
+		Header: http.Header{"Www-Authenticate": {fmt.Sprintf(`Bearer realm="globus", error="insufficient_scope", scope=%q`, scope)}},
+		Body:   `{"code":"ClientError.AuthenticationFailed","message":"Insufficient scope","request_id":"narrow000","resource":"/"}`,
+	}
+}
+
+// transferDemand is a 403 in Transfer's error shape.
+func transferDemand(code, message string, more object) Failure {
+	doc := object{"code": code, "message": message, "request_id": "demand000", "resource": "/"}
+	maps.Copy(doc, more)
+	ans := jsonAnswer(http.StatusForbidden, doc)
+	return Failure{Status: ans.status, Header: http.Header{"X-Transfer-Api-Error": {code}}, Body: string(ans.body)}
 }
 
 // HTML is a load balancer's 502: a page for people where JSON is due.

@@ -48,28 +48,13 @@ func (e *Emulator) grant(c *call) answer {
 		return authError(http.StatusBadRequest, "UNKNOWN_SCOPE_ERROR",
 			fmt.Sprintf("client_id=%s requested unknown scopes: ['%s']", e.clientID, strings.Join(unknown, "', '")))
 	}
-	e.consent(roots)
+	e.consents.add(roots)
 	docs := e.issue(roots)
 	for _, doc := range docs {
 		c.issued = append(c.issued, "Bearer "+Fingerprint(doc.AccessToken))
 	}
 	return uncached(jsonAnswer(http.StatusOK, grantDocument{docs[0], docs[1:]}))
 }
-
-// consent remembers data_access to the mapped collection when it was asked for
-// on behalf of Transfer. The grant itself is the consent of a service account.
-func (e *Emulator) consent(roots []scope) {
-	for _, root := range roots {
-		for _, s := range root.dependent {
-			if root.name == TransferScope && s.name == e.dataAccess() {
-				e.consented.Store(true)
-			}
-		}
-	}
-}
-
-// dataAccess is the one data_access scope there is.
-func (e *Emulator) dataAccess() string { return urlScope + e.MappedCollection() + "/data_access" }
 
 // issue makes one token for each resource server, in the order they were first
 // asked for, with all of its root scopes.

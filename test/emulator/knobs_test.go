@@ -74,6 +74,24 @@ func TestFail_AnswersInOrderThenTellsTheTruth(t *testing.T) {
 	}
 }
 
+func TestFail_DemandsHaveGlobussShape(t *testing.T) {
+	e := emulator.New(emulator.Config{})
+	e.FailRequests(1, emulator.ConsentRequired("a", "b"))
+	e.FailRequests(1, emulator.SessionRequired("someone@example.org"))
+	e.FailRequests(1, emulator.InsufficientScope("a"))
+	next := func() reply { return send(e, request("GET", "/v0.10/task_list", "", "")) }
+	if rep := next(); rep.status != 403 || rep.code() != "ConsentRequired" || len(rep.list("required_scopes")) != 2 ||
+		len(rep.doc["authorization_parameters"].(map[string]any)["required_scopes"].([]any)) != 2 {
+		t.Errorf("consent: got %d %s", rep.status, rep.body)
+	}
+	if rep := next(); rep.status != 403 || !strings.Contains(rep.body, `"session_required_identities":["someone@example.org"]`) {
+		t.Errorf("session: got %d %s", rep.status, rep.body)
+	}
+	if rep := next(); rep.status != 401 || !strings.Contains(rep.header.Get("WWW-Authenticate"), `error="insufficient_scope"`) {
+		t.Errorf("scope: got %d, WWW-Authenticate %s", rep.status, rep.header.Get("WWW-Authenticate"))
+	}
+}
+
 func TestFail_StatusZeroCutsTheConnection(t *testing.T) {
 	e := emulator.New(emulator.Config{})
 	server := httptest.NewServer(e)

@@ -21,7 +21,7 @@ const (
 // still does in Body.
 type Record struct {
 	Time           time.Time // of arrival
-	Service        string    // "auth" or "transfer"
+	Service        string    // "auth", "transfer", "flows" or "collection"
 	Method, Target string    // Target is the raw request target, query and all
 	Host           string
 	Header         http.Header // without Authorization
@@ -38,8 +38,8 @@ type Record struct {
 func (e *Emulator) Records() []Record { return e.journal.list() }
 
 // Count returns how many requests to a path ("/v2/oauth2/token": encoded as it
-// arrived, without the query) "auth" or "transfer" got since New or Reset, those
-// no longer in Records included.
+// arrived, without the query) a service got since New or Reset, those no longer in
+// Records included. Services are called as in Record.
 func (e *Emulator) Count(service, path string) int { return e.journal.count(service, path) }
 
 // Reset forgets records and counts. Tokens, tasks, consent and pending failures

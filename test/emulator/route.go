@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// An api is one of the two hosts: its routes and the shape of its refusals.
+// An api is one of the hosts: its routes and the shape of its refusals.
 type api struct {
 	name   string // as in Record.Service
 	routes []route
+	serve  func(*call) answer // in place of routes, where every path is one
 	refuse func(c *call, status int, detail string) answer
 }
 
@@ -24,6 +25,9 @@ type route struct {
 // route finds the route for c, with HEAD taken as GET, and answers 404 or 405
 // when there is none.
 func (a *api) route(c *call) answer {
+	if a.serve != nil {
+		return a.serve(c)
+	}
 	method := c.Method
 	if method == http.MethodHead {
 		method = http.MethodGet

@@ -78,7 +78,21 @@ func (p *scopeParser) one(depth int) (s scope, err error) {
 const (
 	urnScope = "urn:globus:auth:scope:"
 	urlScope = "https://auth.globus.org/scopes/"
+
+	flowsID      = "eec9b274-0c81-4334-bdc2-54e90e689b9a"
+	timersServer = "524230d7-ea86-4a52-8312-86065a9e0417"
+	timersScope  = urlScope + timersServer + "/timer"
 )
+
+// dataAccess is the scope that a mapped collection has of its own.
+func dataAccess(collection string) string { return urlScope + collection + "/data_access" }
+
+// collectionOf returns whose data_access a scope is.
+func collectionOf(name string) (id string, ok bool) {
+	rest, isURL := strings.CutPrefix(name, urlScope)
+	id, isAccess := strings.CutSuffix(rest, "/data_access")
+	return id, isURL && isAccess
+}
 
 // knownScopes maps each fixed scope of Globus to its resource server, which
 // cannot always be read out of the scope.
@@ -92,9 +106,9 @@ func knownScopes() map[string]string {
 		{"groups.api.globus.org", urnScope + "groups.api.globus.org:", "all view_my_groups_and_memberships"},
 		{"search.api.globus.org", urnScope + "search.api.globus.org:", "all ingest search globus_connect_server"},
 		{"nexus.api.globus.org", urnScope + "nexus.api.globus.org:", "groups"},
-		{"flows.globus.org", urlScope + "eec9b274-0c81-4334-bdc2-54e90e689b9a/", "all manage_flows view_flows " +
+		{flowsServer, urlScope + flowsID + "/", "all manage_flows view_flows " +
 			"run run_status run_manage"},
-		{"524230d7-ea86-4a52-8312-86065a9e0417", urlScope + "524230d7-ea86-4a52-8312-86065a9e0417/", "timer"},
+		{timersServer, urlScope + timersServer + "/", "timer"},
 		{"funcx_service", urlScope + "facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/", "all"},
 	} {
 		for name := range strings.FieldsSeq(t.names) {
@@ -106,7 +120,7 @@ func knownScopes() map[string]string {
 
 // resourceServer returns whose scope name is: from the table of known ones, or
 // by form for those that every collection, endpoint and flow has of its own.
-// Only the mapped collection has data_access.
+// Only mapped collections have data_access.
 func (e *Emulator) resourceServer(name string) (string, bool) {
 	if rs, ok := e.scopes[name]; ok {
 		return rs, true
@@ -122,7 +136,8 @@ func (e *Emulator) resourceServer(name string) (string, bool) {
 	case "https", "urn manage_collections", "flow_" + strings.ReplaceAll(id, "-", "_") + "_user":
 		return id, isUUID(id)
 	case "data_access":
-		return id, id == e.MappedCollection()
+		col, _ := e.collection(id)
+		return id, col.mapped()
 	}
 	return "", false
 }

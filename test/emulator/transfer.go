@@ -3,6 +3,7 @@ package emulator
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -75,21 +76,20 @@ func refuseTransfer(c *call, status int, message string) answer {
 	return transferError(c, status, "ClientError."+strings.ReplaceAll(http.StatusText(status), " ", ""), message)
 }
 
-// consentRequired returns Transfer's refusal to touch the mapped collection
-// before its data_access was granted, or nil.
+// consentRequired returns Transfer's refusal to touch mapped collections before
+// their data_access was granted, one scope for all that are wanting, or nil.
 func (e *Emulator) consentRequired(c *call, ids ...string) *answer {
+	var wanted []string
 	for _, id := range ids {
-		if id != e.MappedCollection() || e.consented.Load() {
-			continue
+		col, _ := e.collection(id)
+		if scope := "*" + dataAccess(id); col.mapped() && !e.Consented(id, transferServer) && !slices.Contains(wanted, scope) {
+			wanted = append(wanted, scope)
 		}
-		const message = "Missing required data_access consent"
-		scopes := []string{TransferScope + "[*" + e.dataAccess() + "]"}
-		ans := transferErrorWith(c, http.StatusForbidden, "ConsentRequired", message, object{
-			"resource":                 strings.TrimPrefix(c.URL.Path, transferPrefix),
-			"required_scopes":          scopes,
-			"authorization_parameters": object{"required_scopes": scopes, "session_message": message},
-		})
-		return &ans
 	}
-	return nil
+	if wanted == nil {
+		return nil
+	}
+	ans := transferErrorWith(c, http.StatusForbidden, consentCode, consentMessage, consentDemand(
+		strings.TrimPrefix(c.URL.Path, transferPrefix), TransferScope+"["+strings.Join(wanted, " ")+"]"))
+	return &ans
 }

@@ -130,12 +130,32 @@ func TestMappedCollection_WantsConsentOnce(t *testing.T) {
 	}
 	nested := "https://auth.globus.org/scopes/524230d7-ea86-4a52-8312-86065a9e0417/timer[" + wanted + "]"
 	token(t, e, nested) // consent to Timers is none to the client itself
-	if rep := ls(); rep.status != 403 {
+	if rep := ls(); rep.status != 403 || !e.Consented(mapped, "524230d7-ea86-4a52-8312-86065a9e0417") || e.Consented(mapped, "transfer.api.globus.org") {
 		t.Errorf("after consent to Timers: got %d, want 403", rep.status)
 	}
 	token(t, e, wanted) // the new token is thrown away: the grant is the consent
 	if rep := ls(); rep.status != 200 || rep.text("DATA_TYPE") != "file_list" {
 		t.Errorf("after consent: got %d %s, want 200", rep.status, rep.code())
+	}
+}
+
+func TestMappedCollections_AreConsentedToOneByOne(t *testing.T) {
+	e := emulator.New(emulator.Config{Endpoints: 4, Mapped: 2})
+	tok, ids := token(t, e, emulator.TransferScope), e.EndpointIDs()
+	access := func(id string) string { return "*https://auth.globus.org/scopes/" + id + "/data_access" }
+	id := send(e, request("GET", "/v0.10/submission_id", tok, "")).text("value")
+	submit := func(from, to string) reply {
+		return send(e, request("POST", "/v0.10/transfer", tok, submission(id, from, to, "{}")))
+	}
+	if rep := submit(ids[2], ids[3]); rep.status != 403 || rep.list("required_scopes")[0] != emulator.TransferScope+"["+access(ids[2])+" "+access(ids[3])+"]" {
+		t.Errorf("both: got %d, required_scopes %v", rep.status, rep.list("required_scopes"))
+	}
+	token(t, e, emulator.TransferScope+"["+access(ids[3])+"]")
+	if rep := submit(ids[2], ids[3]); rep.status != 403 || rep.list("required_scopes")[0] != emulator.TransferScope+"["+access(ids[2])+"]" {
+		t.Errorf("one: got %d, required_scopes %v", rep.status, rep.list("required_scopes"))
+	}
+	if rep := submit(ids[0], ids[3]); rep.status != 202 {
+		t.Errorf("the other: got %d, want 202", rep.status)
 	}
 }
 
