@@ -20,18 +20,55 @@ type Config struct {
 
 // ClientConfig is one client: an application registered at a token endpoint.
 type ClientConfig struct {
-	Preset       string            `yaml:"preset"` // fills token_url and auth
-	TokenURL     string            `yaml:"token_url"`
-	ClientID     string            `yaml:"client_id"` // inline or a Reference: not a secret
-	ClientSecret Reference         `yaml:"client_secret"`
-	Auth         string            `yaml:"auth"` // default client_secret_basic
-	Parameters   map[string]string `yaml:"parameters"`
+	Preset       string     `yaml:"preset"`    // fills token_url and auth
+	TokenURL     string     `yaml:"token_url"` // or Issuer
+	Issuer       string     `yaml:"issuer"`    // whose metadata (RFC 8414, OpenID Connect Discovery) names the token endpoint
+	ClientID     string     `yaml:"client_id"` // inline or a Reference: not a secret
+	ClientSecret References `yaml:"client_secret"`
+	Auth         string     `yaml:"auth"` // default client_secret_basic
+	// PrivateKey (PEM or a JWK), KeyID (kid; default the JWK's), Algorithm (RS256,
+	// PS256 or ES256; default by the key) and Audience (default the token endpoint;
+	// issuer stands for the issuer) are private_key_jwt's.
+	PrivateKey Reference `yaml:"private_key"`
+	KeyID      string    `yaml:"key_id"`
+	Algorithm  string    `yaml:"algorithm"`
+	Audience   string    `yaml:"audience"`
+	// Assertion is federated's: a JWT that somebody else signed, read anew each time.
+	Assertion  Reference        `yaml:"assertion"`
+	Parameters map[string]Texts `yaml:"parameters"` // sent along, such as audience or resource; a list is sent one by one
+	TLS        TLSConfig        `yaml:"tls"`
+	ProxyURL   string           `yaml:"proxy_url"` // the way out to this endpoint: a URL or a Reference to one; default: proxy.proxy_url
+	Timeout    time.Duration    `yaml:"timeout"`   // of a token request; default 10s
 	// InsecureHTTP allows a token_url of http://, over which the client's secret
 	// and tokens can be read by everybody on the way. Default false.
 	InsecureHTTP bool `yaml:"insecure_http"`
 
-	id     string // resolved
-	secret Secret
+	id      string   // resolved
+	secrets []Secret // of ClientSecret, as they were when resolved
+	egress  Secret // ProxyURL resolved: it may hold a password
+}
+
+// References is one Reference or a list of them.
+type References []Reference
+
+// UnmarshalYAML reads either form.
+func (r *References) UnmarshalYAML(read func(any) error) error {
+	return oneOrMore((*[]Reference)(r), read)
+}
+
+// Texts is one text or a list of them.
+type Texts []string
+
+// UnmarshalYAML reads either form.
+func (t *Texts) UnmarshalYAML(read func(any) error) error { return oneOrMore((*[]string)(t), read) }
+
+func oneOrMore[T any](list *[]T, read func(any) error) error {
+	var one T
+	if read(&one) == nil {
+		*list = []T{one}
+		return nil
+	}
+	return read(list)
 }
 
 // TokenConfig is one credential: by the client credentials grant (Client,
@@ -108,7 +145,8 @@ func (c Config) ClientIDs(credential string) []string {
 func (c Config) SecretVariables() []string {
 	var refs []Reference
 	for _, client := range c.Clients {
-		refs = append(refs, client.ClientSecret)
+		refs = append(refs, client.ClientSecret...)
+		refs = append(refs, client.PrivateKey, client.Assertion, client.TLS.Key, Reference(client.ProxyURL))
 	}
 	for _, token := range c.Tokens {
 		refs = append(refs, token.Token, token.Password)
@@ -123,7 +161,7 @@ func (c Config) SecretVariables() []string {
 }
 
 func (c *ClientConfig) resolve(path []any, m Mistakes) {
-	c.checkURL(append(path, "token_url"), m)
+	c.checkURL(path, m)
 	if c.Auth == "" {
 		c.Auth = "client_secret_basic"
 	}
@@ -146,11 +184,12 @@ func (c *ClientConfig) resolve(path []any, m Mistakes) {
 	if strings.Contains(c.id, ":") && c.Auth == "globus_basic" {
 		m.Add(append(path, "client_id"), "has a colon, which HTTP Basic cannot carry; write the id alone")
 	}
-	secret, err := c.ClientSecret.Read()
-	if err != nil {
-		m.Add(append(path, "client_secret"), "%v", err)
+	c.resolveProof(path, m)
+	c.TLS.resolve(append(path, "tls"), m)
+	c.resolveEgress(append(path, "proxy_url"), m)
+	if c.Timeout < 0 || c.Timeout > time.Minute {
+		m.Add(append(path, "timeout"), "%v is not between 0s and 1m; write a duration such as 10s", c.Timeout)
 	}
-	c.secret = secret
 	for name := range c.Parameters {
 		switch name {
 		case "grant_type", "scope", "client_id", "client_secret", "client_assertion", "client_assertion_type":
@@ -159,19 +198,107 @@ func (c *ClientConfig) resolve(path []any, m Mistakes) {
 	}
 }
 
-func (c *ClientConfig) checkURL(path []any, m Mistakes) {
-	u, err := url.Parse(c.TokenURL)
+// resolveProof notes what is missing for the client's auth, and what belongs to another.
+func (c *ClientConfig) resolveProof(path []any, m Mistakes) {
+	bySecret := strings.HasPrefix(c.Auth, "client_secret_") || c.Auth == "globus_basic"
+	for _, key := range []struct {
+		name, auth string
+		set, needs bool
+	}{
+		{"client_secret", "client_secret_basic", len(c.ClientSecret) > 0, false},
+		{"private_key", "private_key_jwt", c.PrivateKey != "", true},
+		{"key_id", "private_key_jwt", c.KeyID != "", false},
+		{"algorithm", "private_key_jwt", c.Algorithm != "", false},
+		{"audience", "private_key_jwt", c.Audience != "", false},
+		{"assertion", "federated", c.Assertion != "", true},
+	} {
+		mine := key.auth == c.Auth || key.name == "client_secret" && bySecret
+		switch {
+		case key.set && !mine && slices.Contains(clientAuths, c.Auth):
+			m.Add(append(path, key.name), "means nothing to auth %s; leave it out, or write auth: %s", c.Auth, key.auth)
+		case !key.set && mine && key.needs:
+			m.Add(append(path, key.name), "missing, and auth %s needs it; write file:PATH", c.Auth)
+		}
+	}
+	switch c.Auth {
+	case "private_key_jwt":
+		if c.PrivateKey != "" {
+			c.resolveJWT(path, m)
+		}
+	case "tls_client_auth":
+		if c.TLS.Certificate == "" {
+			m.Add(append(path, "tls"), "certificate and key are missing, and auth tls_client_auth needs them; write tls: {certificate: file:PATH, key: file:PATH}")
+		}
+	case "federated":
+		if _, err := c.Assertion.Read(); c.Assertion != "" && err != nil {
+			m.Add(append(path, "assertion"), "%v", err)
+		}
+	default:
+		c.readSecrets(append(path, "client_secret"), m)
+	}
+}
+
+func (c *ClientConfig) readSecrets(path []any, m Mistakes) {
+	if len(c.ClientSecret) == 0 {
+		m.Add(path, "%v", Reference("").Check())
+	}
+	c.secrets = make([]Secret, len(c.ClientSecret))
+	for i, ref := range c.ClientSecret {
+		secret, err := ref.Read()
+		if at := path; err != nil {
+			if len(c.ClientSecret) > 1 {
+				at = append(path, i)
+			}
+			m.Add(at, "%v", err)
+		}
+		c.secrets[i] = secret
+	}
+}
+
+func (c *ClientConfig) resolveEgress(path []any, m Mistakes) {
+	c.egress = NewSecret(c.ProxyURL)
+	if IsReference(c.ProxyURL) {
+		secret, err := Reference(c.ProxyURL).Read()
+		if err != nil {
+			m.Add(path, "%v", err)
+			return
+		}
+		c.egress = secret
+	}
+	if c.egress.Reveal() == "" {
+		return
+	}
+	u, err := url.Parse(c.egress.Reveal())
 	switch {
-	case c.TokenURL == "":
-		m.Add(path, "missing; write the token endpoint's URL, or preset: globus")
+	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5"):
+		m.Add(path, "not the URL of a forward proxy; write one such as http://proxy.example.org:3128")
+	case u.User != nil && !IsReference(c.ProxyURL):
+		m.Add(path, "holds a password, and secrets are not kept in this file; write env:NAME or file:PATH")
+	}
+}
+
+func (c *ClientConfig) checkURL(path []any, m Mistakes) {
+	key, text, example := "token_url", c.TokenURL, "https://auth.example.org/oauth2/token"
+	if c.Issuer != "" {
+		if c.TokenURL != "" {
+			m.Add(append(path, "issuer"), "there is a token_url too; write one of them")
+			return
+		}
+		key, text, example = "issuer", c.Issuer, "https://auth.example.org"
+	}
+	path = append(path, key)
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+		m.Add(path, "missing; write the token endpoint's URL, or issuer: and its issuer's, or preset: globus")
 	case err != nil || u.Host == "" || u.Opaque != "":
-		m.Add(path, "not a URL; write one such as https://auth.example.org/oauth2/token")
+		m.Add(path, "not a URL; write one such as %s", example)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		m.Add(path, "has user information, a query or a fragment; write scheme, host and path, and the rest under parameters")
 	case u.Scheme == "http" && !c.InsecureHTTP:
-		m.Add(path, "%q would send the client secret in the clear; write https://, or insecure_http: true where nobody can listen", c.TokenURL)
+		m.Add(path, "%q would send the client secret in the clear; write https://, or insecure_http: true where nobody can listen", text)
 	case u.Scheme != "https" && u.Scheme != "http":
-		m.Add(path, "%q has scheme %q; write https://", c.TokenURL, u.Scheme)
+		m.Add(path, "%q has scheme %q; write https://", text, u.Scheme)
 	}
 }
 

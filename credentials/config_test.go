@@ -12,9 +12,9 @@ func TestConfig_ResolveNotesNothingOfAGoodOne(t *testing.T) {
 	t.Setenv("BEARERD_TEST_ID", "id-from-outside")
 	cfg := globusConfig()
 	client := cfg.Clients["globus"]
-	client.ClientID, client.Parameters = "env:BEARERD_TEST_ID", map[string]string{"audience": "a"}
+	client.ClientID, client.Parameters = "env:BEARERD_TEST_ID", map[string]Texts{"audience": {"a"}}
 	cfg.Clients["globus"] = client
-	cfg.Clients["corp"] = ClientConfig{TokenURL: "http://localhost:1/token", InsecureHTTP: true, ClientID: "id", ClientSecret: "env:" + secretVariable}
+	cfg.Clients["corp"] = ClientConfig{TokenURL: "http://localhost:1/token", InsecureHTTP: true, ClientID: "id", ClientSecret: References{"env:" + secretVariable}}
 	for name, tok := range map[string]TokenConfig{
 		"auth":     {Client: "globus", ResourceServer: authServer, Scopes: []string{"openid", "a[b *c[d e]]", "!#$%&'()*+,-./:;<=>?@^_`{|}~"}},
 		"transfer": {Client: "globus", ResourceServer: transferServer, Scopes: []string{"a"}},
@@ -32,7 +32,7 @@ func TestConfig_ResolveNotesNothingOfAGoodOne(t *testing.T) {
 	if got := cfg.Clients["corp"].Auth; got != "client_secret_basic" {
 		t.Errorf("auth %q, want client_secret_basic where the file says nothing", got)
 	}
-	if got := cfg.Clients["globus"]; got.id != "id-from-outside" || got.secret.Reveal() != canary {
+	if got := cfg.Clients["globus"]; got.id != "id-from-outside" || len(got.secrets) != 1 || got.secrets[0].Reveal() != canary {
 		t.Errorf("client id %q, or not the secret", got.id)
 	}
 	if cfg.Tokens["fixed"].secret.Reveal() != canary || cfg.Tokens["basic"].secret.Reveal() != canary {
@@ -76,7 +76,7 @@ func TestConfig_ResolveNotesEachMistake(t *testing.T) {
 		want   string // the beginning of the line
 	}{
 		{"negative margin", func(cfg *Config) { cfg.Margin = -time.Second }, "margin: -1s is negative; write a duration such as 60s"},
-		{"no token_url", url(""), "clients.globus.token_url: missing; write the token endpoint's URL, or preset: globus"},
+		{"no token_url", url(""), "clients.globus.token_url: missing; write the token endpoint's URL, or issuer: and its issuer's, or preset: globus"},
 		{"token_url without a scheme", url("auth.globus.org/v2"), "clients.globus.token_url: not a URL; write one such as https://"},
 		{"token_url that is opaque", url("https:auth.globus.org"), "clients.globus.token_url: not a URL"},
 		{"token_url that cannot be parsed", url("https://a b/" + canary + "%zz"), "clients.globus.token_url: not a URL"},
@@ -88,12 +88,12 @@ func TestConfig_ResolveNotesEachMistake(t *testing.T) {
 		{"unknown auth", client(func(c *ClientConfig) { c.Auth = "globus-basic" }), `clients.globus.auth: no auth "globus-basic" among globus_basic, client_secret_basic, client_secret_post`},
 		{"no client_id", client(func(c *ClientConfig) { c.ClientID = "" }), "clients.globus.client_id: missing; write the client's id, or env:NAME"},
 		{"client_id that cannot be read", client(func(c *ClientConfig) { c.ClientID = "env:BEARERD_TEST_UNSET" }), "clients.globus.client_id: environment variable BEARERD_TEST_UNSET is not set"},
-		{"no client_secret", client(func(c *ClientConfig) { c.ClientSecret = "" }), "clients.globus.client_secret: missing; write env:NAME or file:PATH"},
-		{"the secret itself", client(func(c *ClientConfig) { c.ClientSecret = canary }), "clients.globus.client_secret: not a reference"},
-		{"client_secret that cannot be read", client(func(c *ClientConfig) { c.ClientSecret = "env:BEARERD_TEST_UNSET" }), "clients.globus.client_secret: environment variable BEARERD_TEST_UNSET is not set"},
-		{"parameter grant_type", client(func(c *ClientConfig) { c.Parameters = map[string]string{"grant_type": "x"} }), "clients.globus.parameters.grant_type: bearerd sets this one itself; leave it out"},
-		{"parameter scope", client(func(c *ClientConfig) { c.Parameters = map[string]string{"scope": "x"} }), "clients.globus.parameters.scope: bearerd sets"},
-		{"parameter client_secret", client(func(c *ClientConfig) { c.Parameters = map[string]string{"client_secret": canary} }), "clients.globus.parameters.client_secret: bearerd sets"},
+		{"no client_secret", client(func(c *ClientConfig) { c.ClientSecret = nil }), "clients.globus.client_secret: missing; write env:NAME or file:PATH"},
+		{"the secret itself", client(func(c *ClientConfig) { c.ClientSecret = References{canary} }), "clients.globus.client_secret: not a reference"},
+		{"client_secret that cannot be read", client(func(c *ClientConfig) { c.ClientSecret = References{"env:BEARERD_TEST_UNSET"} }), "clients.globus.client_secret: environment variable BEARERD_TEST_UNSET is not set"},
+		{"parameter grant_type", client(func(c *ClientConfig) { c.Parameters = map[string]Texts{"grant_type": {"x"}} }), "clients.globus.parameters.grant_type: bearerd sets this one itself; leave it out"},
+		{"parameter scope", client(func(c *ClientConfig) { c.Parameters = map[string]Texts{"scope": {"x"}} }), "clients.globus.parameters.scope: bearerd sets"},
+		{"parameter client_secret", client(func(c *ClientConfig) { c.Parameters = map[string]Texts{"client_secret": {canary}} }), "clients.globus.parameters.client_secret: bearerd sets"},
 		{"credential named none", func(cfg *Config) { cfg.Tokens["none"] = TokenConfig{Token: env} }, "tokens.none: the name none stands for no credential; choose another"},
 		{"token beside scopes", token(TokenConfig{Token: env, Scopes: []string{"a"}}), "tokens.transfer: " + grantKinds},
 		{"password beside a client", token(TokenConfig{Client: "globus", Password: env}), "tokens.transfer: " + grantKinds},
@@ -143,7 +143,7 @@ func TestConfig_ResolveNotesEachMistake(t *testing.T) {
 func TestConfig_ResolveNotesEveryMistakeAtOnce(t *testing.T) {
 	cfg := Config{
 		Margin:  -1,
-		Clients: map[string]ClientConfig{"a": {}, "b": {Auth: "x", TokenURL: "https://example.org", ClientID: "id", ClientSecret: "secret"}},
+		Clients: map[string]ClientConfig{"a": {}, "b": {Auth: "x", TokenURL: "https://example.org", ClientID: "id", ClientSecret: References{"secret"}}},
 		Tokens:  map[string]TokenConfig{"none": {Client: "c"}, "t": {Password: "secret"}},
 	}
 	var mistakes noted

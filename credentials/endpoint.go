@@ -29,10 +29,18 @@ const (
 // Endpoint is a token endpoint as one client sees it.
 type Endpoint struct {
 	URL        string
+	Issuer     string // names the URL itself, where that is ""
 	Auth       ClientAuth
-	Parameters map[string]string // sent beside grant_type and scope, such as audience
+	Parameters map[string]Texts // sent beside grant_type and scope, such as audience and resource (RFC 8707)
 	UserAgent  string
 	Transport  http.RoundTripper // used directly, so that no redirect is followed
+	Timeout    time.Duration     // of a request; 0: 10 s
+	// MutualTLS asks at the issuer's alias for clients with certificates.
+	MutualTLS bool
+	// InsecureHTTP believes an issuer that names a URL of http://.
+	InsecureHTTP bool
+
+	found discovered
 }
 
 // Error is a failed token request. It never holds a body, a token or a secret.
@@ -46,39 +54,63 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	text := "token endpoint " + e.Endpoint + ": " + e.Reason
+	text := "token endpoint " + e.Endpoint + ": " + e.Reason + " (" + string(e.Class)
 	if e.Status != 0 && e.Status != http.StatusOK {
-		text += " (" + strings.TrimSpace(strconv.Itoa(e.Status)+" "+e.Code) + ")"
+		text += ", " + strings.TrimSpace(strconv.Itoa(e.Status)+" "+e.Code)
 	}
-	return text
+	return text + ")"
 }
-
-// Temporary reports whether the same request may succeed later by itself.
-func (e *Error) Temporary() bool { return !e.Class.Permanent() }
 
 // Grant makes one client credentials request (RFC 6749 §4.4.2), scopes joined by
 // spaces into one field, and returns every token of the answer: the top-level
-// one first, then Globus Auth's other_tokens. Its error is an *Error,
-// also when ctx ends. It takes at most 10 s and reads at most 64 KiB.
+// one first, then Globus Auth's other_tokens. A client with several secrets that
+// is refused by one tries the next, each once. Its error is an *Error, also when
+// ctx ends. It takes at most Timeout and reads at most 64 KiB.
 func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) {
-	ctx, cancel := context.WithTimeout(ctx, grantTimeout)
+	timeout := e.Timeout
+	if timeout == 0 {
+		timeout = grantTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	at, err := e.locate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	proofs := []proof{{e.Auth, func() {}}}
+	if several, ok := e.Auth.(*secrets); ok {
+		if proofs, err = several.proofs(); err != nil {
+			return nil, e.fail(0, "", ClassSecret, "the client's secret: "+err.Error())
+		}
+	}
+	var tokens []Token
+	for _, one := range proofs {
+		tokens, err = e.ask(ctx, at, one, scopes)
+		if classOf(err) != ClassClient {
+			break
+		}
+	}
+	return tokens, err
+}
+
+// ask makes one request with one proof.
+func (e *Endpoint) ask(ctx context.Context, at string, auth proof, scopes []string) ([]Token, error) {
 	form := url.Values{"grant_type": {"client_credentials"}}
 	if len(scopes) > 0 {
 		form.Set("scope", strings.Join(scopes, " "))
 	}
-	for name, value := range e.Parameters {
-		form.Set(name, value)
+	for name, values := range e.Parameters {
+		form[name] = values
 	}
 	header := http.Header{
 		"Accept":       {"application/json"},
 		"Content-Type": {"application/x-www-form-urlencoded"},
 		"User-Agent":   {e.UserAgent},
 	}
-	if err := e.Auth.Prove(ctx, e.URL, header, form); err != nil {
+	if err := auth.Prove(ctx, at, header, form); err != nil {
 		return nil, e.fail(0, "", ClassSecret, "proving the client: "+err.Error())
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, e.fail(0, "", ClassRequest, "the URL cannot be used")
 	}
@@ -99,6 +131,7 @@ func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) 
 	if resp.StatusCode != http.StatusOK {
 		return nil, e.refusal(resp, body)
 	}
+	auth.taken()
 	tokens, err := parseAnswer(resp.Header.Get("Content-Type"), body, asked)
 	if err != nil {
 		return nil, e.fail(resp.StatusCode, "", ClassMalformed, err.Error())
@@ -120,7 +153,11 @@ func isAsked(asked []string, scope string) bool {
 }
 
 func (e *Endpoint) fail(status int, code string, class Class, reason string) *Error {
-	where, _, _ := strings.Cut(e.URL, "?")
+	where := e.URL
+	if e.Issuer != "" {
+		where = "of " + e.Issuer
+	}
+	where, _, _ = strings.Cut(where, "?")
 	return &Error{Endpoint: where, Status: status, Class: class, Code: code, Reason: reason}
 }
 
@@ -287,5 +324,10 @@ func describe(err error) string {
 }
 
 // Secret returns the reference of the secret that the endpoint took last; "" if it
-// took none yet.
-func (e *Endpoint) Secret() string { return "" }
+// took none yet, or wants none.
+func (e *Endpoint) Secret() string {
+	if several, ok := e.Auth.(*secrets); ok {
+		return several.working()
+	}
+	return ""
+}

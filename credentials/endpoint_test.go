@@ -126,7 +126,7 @@ func TestEndpoint_GivesUpAfter10Seconds(t *testing.T) {
 				if got := time.Since(start); got != grantTimeout {
 					t.Errorf("Grant() took %v, want %v", got, grantTimeout)
 				}
-				if failed, ok := errors.AsType[*Error](err); !ok || !failed.Temporary() || !strings.Contains(err.Error(), "no answer in time") {
+				if failed, ok := errors.AsType[*Error](err); !ok || failed.Class.Permanent() || !strings.Contains(err.Error(), "no answer in time") {
 					t.Errorf("error %v, want a temporary one about time", err)
 				}
 				time.Sleep(time.Second) // for the drip to notice that nobody listens
@@ -187,13 +187,13 @@ func TestEndpoint_RefusalsBecomeCodes(t *testing.T) {
 			if !ok {
 				t.Fatalf("error is a %T, want an *Error", err)
 			}
-			if got.Status != tt.status || got.Code != tt.code || got.Temporary() != tt.temporary {
-				t.Errorf("status %d, code %q, temporary %v; want %d, %q, %v", got.Status, got.Code, got.Temporary(), tt.status, tt.code, tt.temporary)
+			if got.Status != tt.status || got.Code != tt.code || got.Class.Permanent() == tt.temporary {
+				t.Errorf("status %d, code %q, temporary %v; want %d, %q, %v", got.Status, got.Code, !got.Class.Permanent(), tt.status, tt.code, tt.temporary)
 			}
 			if !strings.Contains(err.Error(), tt.reason) || !strings.HasPrefix(err.Error(), "token endpoint "+tokenURL+": ") {
 				t.Errorf("error %q, want the endpoint and %q", err, tt.reason)
 			}
-			if want := strings.TrimSpace(fmt.Sprintf("%d %s", tt.status, tt.code)); !strings.HasSuffix(err.Error(), "("+want+")") {
+			if want := strings.TrimSpace(fmt.Sprintf("%d %s", tt.status, tt.code)); !strings.HasSuffix(err.Error(), " ("+string(got.Class)+", "+want+")") {
 				t.Errorf("error %q, want (%s) at its end", err, want)
 			}
 		})

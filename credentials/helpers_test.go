@@ -3,6 +3,7 @@ package credentials
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -188,3 +189,13 @@ func tokenIn(fields map[string]string) string {
 
 // days is n days.
 func days(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
+
+// printed is v in every form in which something is printed.
+func printed(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text) + fmt.Sprintf("%v %+v %#v", v, v, v)
+}

@@ -41,7 +41,7 @@ func holders(t *testing.T) map[string]any {
 	credential.endpoint.Auth = basicAuth{"id", secret}
 	credential.current.Store(&tok)
 	nested := unexported{secret, tok, &tok, []Secret{secret}, [1]Token{tok}, map[string]Token{"a": tok}, tok, struct{ token Token }{tok}}
-	cfg := Config{Clients: map[string]ClientConfig{"c": {secret: secret}}, Tokens: map[string]TokenConfig{"t": {secret: secret}}}
+	cfg := Config{Clients: map[string]ClientConfig{"c": {secrets: []Secret{secret}}}, Tokens: map[string]TokenConfig{"t": {secret: secret}}}
 	return map[string]any{
 		"Secret": secret, "*Secret": &secret, "Token": tok, "*Token": &tok,
 		"slices":     []any{[]Secret{secret}, []*Secret{&secret}, []Token{tok}, []*Token{&tok}},

@@ -84,7 +84,13 @@ func (r Reference) Read() (Secret, error) {
 }
 
 // text returns what r names as it is, and words for where it stands.
-func (r Reference) text() (text, where string, err error) {
+func (r Reference) text() (text, where string, err error) { return r.load(true) }
+
+// public is text for what is no secret, such as certificates: everybody may read
+// the file.
+func (r Reference) public() (text, where string, err error) { return r.load(false) }
+
+func (r Reference) load(secret bool) (text, where string, err error) {
 	if err := r.Check(); err != nil {
 		return "", "", err
 	}
@@ -106,7 +112,7 @@ func (r Reference) text() (text, where string, err error) {
 		}
 		name = filepath.Join(dir, name)
 	}
-	text, err = readSecretFile(name)
+	text, err = readFile(name, secret)
 	return text, "file " + name, err
 }
 
@@ -150,7 +156,7 @@ func secretFrom(value, where string) (Secret, error) {
 	return NewSecret(value), nil
 }
 
-func readSecretFile(path string) (string, error) {
+func readFile(path string, secret bool) (string, error) {
 	// Opened once and checked on the descriptor, so that the file checked is the file read.
 	file, err := os.OpenFile(path, os.O_RDONLY|openNonBlocking, 0)
 	if err != nil {
@@ -164,8 +170,10 @@ func readSecretFile(path string) (string, error) {
 	if !info.Mode().IsRegular() {
 		return "", fmt.Errorf("%s is not a regular file; write the path of a file that holds only the secret", path)
 	}
-	if err := checkMode(path, info); err != nil {
-		return "", err
+	if secret {
+		if err := checkMode(path, info); err != nil {
+			return "", err
+		}
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxSecretBytes+1))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -19,8 +20,11 @@ import (
 // Deps are what a Set needs from others. Observe may be nil.
 type Deps struct {
 	Transport http.RoundTripper // to the token endpoints; comparable, as a pointer is
-	UserAgent string
-	Observe   Observer
+	// NewTransport makes one for a client with TLS settings or a forward proxy (""
+	// for the usual way) of its own. It may be nil where no client has.
+	NewTransport func(settings *tls.Config, proxyURL Secret) (http.RoundTripper, error)
+	UserAgent    string
+	Observe      Observer
 	// Store keeps the tokens over restarts and shares them; nil: this process's
 	// memory does. It is comparable. ObserveStore is told of what goes wrong in it,
 	// by operation; it may be nil.
@@ -36,6 +40,7 @@ type Set struct {
 	deps    Deps
 	config  Config
 	shelf   *shelf
+	clients map[string]*client
 	members map[string]Authorizer
 }
 
@@ -43,7 +48,14 @@ type Set struct {
 // A credential that is the same in old keeps its authorizer; one that differs
 // only in how it is asked for (secret, proxy) keeps its token. Old may be nil.
 func NewSet(cfg Config, deps Deps, old *Set) (*Set, error) {
-	s := &Set{deps: deps, config: cfg, shelf: newShelf(deps, old), members: map[string]Authorizer{NoCredential: None()}}
+	s := &Set{deps: deps, config: cfg, shelf: newShelf(deps, old), clients: map[string]*client{}, members: map[string]Authorizer{NoCredential: None()}}
+	for name, client := range cfg.Clients {
+		made, err := newClient(client, deps)
+		if err != nil {
+			return nil, err
+		}
+		s.clients[name] = made
+	}
 	for name, token := range cfg.Tokens {
 		authorizer, err := s.newAuthorizer(name, token, old)
 		if err != nil {
@@ -97,8 +109,9 @@ func (s *Set) Scopes(resourceServer string) []string {
 func (s *Set) Seal(text string) string {
 	key := sha256.New()
 	sealed := false
-	for _, name := range names(s.config.Clients) {
-		if secret := s.config.Clients[name].secret.Reveal(); secret != "" {
+	for _, name := range names(s.clients) {
+		if of := s.clients[name].secrets; of != nil && of.first().Reveal() != "" {
+			secret := of.first().Reveal()
 			_, _ = fmt.Fprintf(key, "bearerd seal %d %s", len(secret), secret)
 			sealed = true
 		}
@@ -118,20 +131,12 @@ func (s *Set) newAuthorizer(name string, token TokenConfig, old *Set) (Authorize
 	case token.Username != "":
 		return newWatched(token.Password, func(password string) (Token, error) { return newBasic(token.Username, password), nil })
 	}
-	client := s.config.Clients[token.Client]
-	auth, err := newClientAuth(client.Auth, client.id, client.secret)
-	if err != nil {
-		return nil, err
-	}
-	endpoint := &Endpoint{
-		URL: client.TokenURL, Auth: auth, Parameters: client.Parameters,
-		UserAgent: s.deps.UserAgent, Transport: s.deps.Transport,
-	}
+	client := s.clients[token.Client]
 	key := Key{
-		Endpoint: client.TokenURL, ClientID: client.id, Auth: client.Auth,
-		ResourceServer: token.ResourceServer, Scopes: token.Scopes, Parameters: client.Parameters,
+		Endpoint: client.config.place(), ClientID: client.config.id, Auth: client.config.Auth,
+		ResourceServer: token.ResourceServer, Scopes: token.Scopes, Parameters: client.config.Parameters,
 	}
-	fresh := newClientCredentials(name, endpoint, key, s.config.Margin)
+	fresh := newClientCredentials(name, client.endpoint, key, s.config.Margin)
 	fresh.fallback, fresh.required = token.Fallback, token.required()
 	fresh.observe, fresh.shelf = s.deps.Observe, s.shelf
 	if old == nil {
@@ -141,10 +146,10 @@ func (s *Set) newAuthorizer(name string, token TokenConfig, old *Set) (Authorize
 	if !ok || !s.sameRight(name, old) {
 		return fresh, nil
 	}
-	was := old.config.Clients[old.config.Tokens[name].Client]
+	was := old.clients[old.config.Tokens[name].Client]
 	if s.deps.Transport == old.deps.Transport && s.config.Margin == old.config.Margin && s.shelf == old.shelf &&
-		fresh.required == before.required && slices.Equal(fresh.fallback, before.fallback) &&
-		was.Auth == client.Auth && was.secret.Equal(client.secret) {
+		fresh.required == before.required && slices.Equal(fresh.fallback, before.fallback) && client.same(was) {
+		s.clients[token.Client] = was
 		return before, nil
 	}
 	fresh.inherit(before)
@@ -157,7 +162,11 @@ func (s *Set) sameRight(name string, old *Set) bool {
 	a, b := s.config.Tokens[name], old.config.Tokens[name]
 	x, y := s.config.Clients[a.Client], old.config.Clients[b.Client]
 	return a.ResourceServer == b.ResourceServer && slices.Equal(a.Scopes, b.Scopes) &&
-		x.TokenURL == y.TokenURL && x.id == y.id && maps.Equal(x.Parameters, y.Parameters)
+		x.place() == y.place() && x.id == y.id && sameParameters(x.Parameters, y.Parameters)
+}
+
+func sameParameters(a, b map[string]Texts) bool {
+	return maps.EqualFunc(a, b, func(x, y Texts) bool { return slices.Equal(x, y) })
 }
 
 // Warm has every credential by grant that has no token get one: from the store,
@@ -201,11 +210,28 @@ func (s *Set) Run(ctx context.Context) error {
 		case *ClientCredentials:
 			group.Go(func() { member.run(ctx) })
 		case *watched:
-			group.Go(func() { every(ctx, pollInterval, func() { member.look() }) })
+			group.Go(func() { every(ctx, pollInterval, func() { _ = member.look() }) })
+		}
+	}
+	for _, client := range s.clients {
+		if client.secrets != nil {
+			group.Go(func() { every(ctx, pollInterval, func() { s.heed(client) }) })
 		}
 	}
 	group.Wait()
 	return nil
+}
+
+// heed ends the rest after a refused secret once there is another.
+func (s *Set) heed(client *client) {
+	if !client.secrets.changed() {
+		return
+	}
+	for _, member := range s.members {
+		if c, ok := member.(*ClientCredentials); ok && c.endpoint == client.endpoint {
+			c.endRest()
+		}
+	}
 }
 
 // every calls do at an interval until ctx is done.
@@ -304,7 +330,7 @@ func (r round) takes(c *ClientCredentials) bool {
 	return !slices.ContainsFunc(r, func(other *ClientCredentials) bool {
 		a, b := c.key, other.key
 		return a.ResourceServer == "" || b.ResourceServer == "" || a.ResourceServer == b.ResourceServer ||
-			a.Endpoint != b.Endpoint || a.ClientID != b.ClientID || a.Auth != b.Auth || !maps.Equal(a.Parameters, b.Parameters)
+			a.Endpoint != b.Endpoint || a.ClientID != b.ClientID || a.Auth != b.Auth || !sameParameters(a.Parameters, b.Parameters)
 	})
 }
 

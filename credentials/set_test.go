@@ -17,7 +17,7 @@ const secretVariable = "BEARERD_TEST_SECRET"
 func globusConfig() Config {
 	return Config{
 		Clients: map[string]ClientConfig{"globus": {
-			TokenURL: tokenURL, ClientID: emulator.DemoClientID, ClientSecret: "env:" + secretVariable, Auth: "globus_basic",
+			TokenURL: tokenURL, ClientID: emulator.DemoClientID, ClientSecret: References{"env:" + secretVariable}, Auth: "globus_basic",
 		}},
 		Tokens: map[string]TokenConfig{
 			"auth":     {ResourceServer: authServer, Scopes: []string{"openid", "email"}},
@@ -113,7 +113,7 @@ func TestSet_ReloadKeepsWhatStaysTheSame(t *testing.T) {
 		}, "first", authorizer},
 		{"client id", client(func(c *ClientConfig) { c.ClientID = "another" }), "first", nothing},
 		{"token URL", client(func(c *ClientConfig) { c.TokenURL = "https://auth.example.org/token" }), "first", nothing},
-		{"parameters", client(func(c *ClientConfig) { c.Parameters = map[string]string{"audience": "a"} }), "first", nothing},
+		{"parameters", client(func(c *ClientConfig) { c.Parameters = map[string]Texts{"audience": {"a"}} }), "first", nothing},
 		{"scopes", transfer(func(c *TokenConfig) { c.Scopes = []string{"narrower"} }), "first", nothing},
 		{"more scopes", transfer(func(c *TokenConfig) { c.Scopes = append(slices.Clone(c.Scopes), "wider") }), "first", nothing},
 		{"resource server", transfer(func(c *TokenConfig) { c.ResourceServer = "another" }), "first", nothing},
@@ -170,7 +170,7 @@ func resolvedSet(t *testing.T, secret string, rt http.RoundTripper, old *Set) *S
 	t.Helper()
 	cfg := globusConfig()
 	client := cfg.Clients["globus"]
-	client.id, client.secret = client.ClientID, NewSecret(secret)
+	client.id, client.secrets = client.ClientID, []Secret{NewSecret(secret)}
 	cfg.Clients["globus"] = client
 	for name, token := range cfg.Tokens {
 		token.Client = "globus"

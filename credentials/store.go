@@ -19,7 +19,7 @@ type Key struct {
 	Auth           string // how the client proves itself
 	ResourceServer string
 	Scopes         []string
-	Parameters     map[string]string
+	Parameters     map[string]Texts
 }
 
 // A Store keeps tokens over restarts and shares them between processes. It is

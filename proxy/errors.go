@@ -180,7 +180,7 @@ func asError(r *http.Request, x *Exchange, cause error) *Error {
 func tokenError(x *Exchange, resting *credentials.RestingError) *Error {
 	e := &Error{Code: "token_unavailable", RetryAfter: resting.Wait, Detail: "no token for credential " + x.Credential + ": " + resting.Error()}
 	var refused *credentials.Error
-	if errors.As(resting.Err, &refused) && !refused.Temporary() {
+	if errors.As(resting.Err, &refused) && refused.Class.Permanent() {
 		e.Code, e.RetryAfter, e.Key = "token_rejected", 0, "credentials"
 	}
 	return e

@@ -327,7 +327,7 @@ func (g globus) settings(t *testing.T) settings {
 			Margin: credentials.DefaultMargin,
 			Clients: map[string]credentials.ClientConfig{"globus": {
 				TokenURL: g.auth + "/v2/oauth2/token", InsecureHTTP: true, Auth: "globus_basic",
-				ClientID: emulator.DemoClientID, ClientSecret: "env:BEARERD_TEST_SECRET",
+				ClientID: emulator.DemoClientID, ClientSecret: credentials.References{"env:BEARERD_TEST_SECRET"},
 			}},
 			Tokens: map[string]credentials.TokenConfig{
 				"auth":     {ResourceServer: "auth.globus.org", Scopes: []string{emulator.AuthScopes[:6]}},

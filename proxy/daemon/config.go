@@ -57,7 +57,14 @@ func (c *Config) scopesAsked(credential string) []string {
 func (c *Config) secretPaths() [][]any {
 	paths := [][]any{{"proxy", "proxy_url"}}
 	for name := range c.Credentials.Clients {
-		paths = append(paths, []any{"credentials", "clients", name, "client_secret"})
+		path := []any{"credentials", "clients", name}
+		for _, key := range []string{"client_secret", "private_key", "assertion", "tls", "proxy_url"} {
+			paths = append(paths, slices.Concat(path, []any{key}))
+		}
+		paths = append(paths, slices.Concat(path, []any{"tls", "certificate"}), slices.Concat(path, []any{"tls", "ca"}))
+		for i := range c.Credentials.Clients[name].ClientSecret {
+			paths = append(paths, slices.Concat(path, []any{"client_secret", i}))
+		}
 	}
 	for name := range c.Credentials.Tokens {
 		paths = append(paths, []any{"credentials", "tokens", name, "token"}, []any{"credentials", "tokens", name, "password"})

@@ -6,12 +6,14 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"slices"
@@ -91,6 +93,8 @@ type daemon struct {
 	config *Config // the one in force, and what was made of it
 	set    *credentials.Set
 	way    *http.Transport // to the token endpoints
+
+	stopRenewing func() // ends what renewing started, and waits for it
 }
 
 // Run serves until ctx ends or a first SIGINT or SIGTERM, then drains and
@@ -131,7 +135,27 @@ func Run(ctx context.Context, options Options) error {
 	if err := d.listen(); err != nil {
 		return err
 	}
+	d.renewing()
+	defer func() { d.stopRenewing() }() // of the configuration that is then in force
 	return d.serve(ctx, stops, reloads)
+}
+
+// renewing has the set in force get its first tokens and renew them, in place of
+// the set before it.
+func (d *daemon) renewing() {
+	before := d.stopRenewing
+	ctx, cancel := context.WithCancel(context.Background())
+	d.set.Warm(ctx)
+	var group errgroup.Group
+	set := d.set
+	group.Go(func() error { return set.Run(ctx) })
+	d.stopRenewing = func() {
+		cancel()
+		_ = group.Wait() // Run ends for no reason of its own
+	}
+	if before != nil {
+		before()
+	}
 }
 
 // build makes everything a configuration says, and then puts it in force.
@@ -142,7 +166,8 @@ func (d *daemon) build(cfg *Config) error {
 		way = proxy.NewTransport(egress)
 	}
 	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{
-		Transport: way, UserAgent: "bearerd/" + d.options.Version, Observe: d.log.renewal, KnownScopes: presetScopes(),
+		Transport: way, NewTransport: ownTransport(egress), UserAgent: "bearerd/" + d.options.Version,
+		Observe: d.log.renewal, ObserveStore: d.log.store, KnownScopes: presetScopes(),
 	}, d.set)
 	if err != nil {
 		return err
@@ -158,6 +183,24 @@ func (d *daemon) build(cfg *Config) error {
 	}
 	d.config, d.set, d.way = cfg, set, way
 	return nil
+}
+
+// ownTransport makes the way to a token endpoint that has TLS settings or a forward
+// proxy of its own.
+func ownTransport(egress proxy.Egress) func(*tls.Config, credentials.Secret) (http.RoundTripper, error) {
+	return func(settings *tls.Config, proxyURL credentials.Secret) (http.RoundTripper, error) {
+		way := egress
+		if proxyURL.Reveal() != "" {
+			u, err := url.Parse(proxyURL.Reveal())
+			if err != nil {
+				return nil, errors.New("proxy_url is no URL") // which may hold a password
+			}
+			way = proxy.Egress(http.ProxyURL(u))
+		}
+		transport := proxy.NewTransport(way)
+		transport.TLSClientConfig = settings
+		return transport, nil
+	}
 }
 
 func (d *daemon) listen() error {
@@ -241,6 +284,9 @@ func (d *daemon) reload() {
 	}
 	if err == nil {
 		err = d.build(cfg)
+	}
+	if err == nil {
+		d.renewing()
 	}
 	var found Mistakes
 	switch {

@@ -101,13 +101,25 @@ func (l *logger) request(x *proxy.Exchange) {
 func (l *logger) renewal(r credentials.Renewal) {
 	if r.Err != nil {
 		l.Warn().Str("credential", r.Credential).Bool("forced", r.Forced).Dur("total_ms", r.Took).
-			Dur("retry_in_ms", r.RetryIn).AnErr("err", r.Err).Msg("token renewal failed")
+			Dur("retry_in_ms", r.RetryIn).Str("class", string(r.Class)).AnErr("err", r.Err).Msg("token renewal failed")
 		return
 	}
-	l.Info().Str("credential", r.Credential).Str("fingerprint", r.Token.Fingerprint()).
+	event, message := l.Info(), "token renewed"
+	if r.Warning != "" {
+		event = l.Warn().Str("warning", r.Warning)
+	}
+	if r.Stored {
+		message = "token read from the store"
+	}
+	event.Str("credential", r.Credential).Str("fingerprint", r.Token.Fingerprint()).
 		Bool("forced", r.Forced).Dur("total_ms", r.Took).Strs("scopes", r.Token.Scopes).
 		Str("resource_server", r.Token.ResourceServer).
-		Str("expires_at", r.Token.ExpiresAt.UTC().Format(time.RFC3339)).Msg("token renewed")
+		Str("expires_at", r.Token.ExpiresAt.UTC().Format(time.RFC3339)).Msg(message)
+}
+
+// store is told of what goes wrong in the store. It costs nobody anything but time.
+func (l *logger) store(op string, err error) {
+	l.Warn().Str("op", op).AnErr("err", err).Msg("token store failed, going on without")
 }
 
 // printable bounds what a caller sent, and replaces what could disturb a terminal.

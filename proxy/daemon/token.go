@@ -59,9 +59,12 @@ func PrintTokens(ctx context.Context, out io.Writer, options TokenOptions) error
 	if err != nil {
 		return err
 	}
-	way := proxy.NewTransport(cfg.Proxy.Egress(http.ProxyFromEnvironment))
+	egress := cfg.Proxy.Egress(http.ProxyFromEnvironment)
+	way := proxy.NewTransport(egress)
 	defer way.CloseIdleConnections()
-	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{Transport: way, UserAgent: "bearerd/" + options.Version}, nil)
+	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{
+		Transport: way, NewTransport: ownTransport(egress), UserAgent: "bearerd/" + options.Version,
+	}, nil)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,245 @@
+package credentials
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"sync"
+)
+
+// client is an application at a token endpoint, shared by its credentials.
+type client struct {
+	config   ClientConfig
+	endpoint *Endpoint
+	secrets  *secrets // nil where it has none
+}
+
+func newClient(cfg ClientConfig, deps Deps) (*client, error) {
+	c := &client{config: cfg}
+	if !slices.Contains(clientAuths, cfg.Auth) {
+		return nil, fmt.Errorf("unknown auth %q", cfg.Auth)
+	}
+	transport := deps.Transport
+	if cfg.TLS != (TLSConfig{}) || cfg.egress.Reveal() != "" {
+		settings, err := cfg.TLS.settings()
+		if err != nil {
+			return nil, err
+		}
+		if deps.NewTransport == nil {
+			return nil, errors.New("no transport of its own can be made for a client")
+		}
+		if transport, err = deps.NewTransport(settings, cfg.egress); err != nil {
+			return nil, err
+		}
+	}
+	auth := newClientAuth(cfg)
+	if s, ok := auth.(*secrets); ok {
+		c.secrets = s
+		s.changed() // counts from now on
+	}
+	c.endpoint = &Endpoint{
+		URL: cfg.TokenURL, Issuer: cfg.Issuer, InsecureHTTP: cfg.InsecureHTTP, MutualTLS: cfg.Auth == "tls_client_auth",
+		Auth: auth, Parameters: cfg.Parameters, UserAgent: deps.UserAgent, Transport: transport, Timeout: cfg.Timeout,
+	}
+	return c, nil
+}
+
+// same reports whether both are configured alike, with the same secrets, so that
+// one can stay in the place of the other.
+func (c *client) same(other *client) bool {
+	a, b := c.config, other.config
+	equal := slices.EqualFunc(a.secrets, b.secrets, Secret.Equal) && a.egress.Equal(b.egress)
+	a.secrets, b.secrets, a.egress, b.egress = nil, nil, Secret{}, Secret{}
+	return equal && reflect.DeepEqual(a, b)
+}
+
+// place is where its tokens come from: the token endpoint, or the issuer that
+// names it.
+func (cfg ClientConfig) place() string {
+	if cfg.Issuer != "" {
+		return cfg.Issuer
+	}
+	return cfg.TokenURL
+}
+
+// secrets is a ClientAuth by shared secret, of which there may be several while
+// one takes the place of another. They are read anew for each request, so that a
+// new one needs no restart; what cannot be read leaves the one before in force.
+type secrets struct {
+	refs []Reference
+	make func(Secret) ClientAuth
+
+	mu    sync.Mutex // guards the fields below
+	known []Secret
+	sum   [sha256.Size]byte // of all secrets when they were last looked at
+	works int               // the index of the one that the endpoint took last
+	taken bool              // it took one
+}
+
+// Prove proves the client with the secret that was taken last.
+func (s *secrets) Prove(ctx context.Context, endpoint string, header http.Header, form url.Values) error {
+	all, err := s.proofs()
+	if err != nil {
+		return err
+	}
+	return all[0].Prove(ctx, endpoint, header, form)
+}
+
+// proof is one way to prove the client, and what to call if it was taken.
+type proof struct {
+	ClientAuth
+	taken func()
+}
+
+// proofs returns one for each secret, that which was taken last first.
+func (s *secrets) proofs() ([]proof, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.read()
+	var all []proof
+	for n := range s.refs {
+		i := (s.works + n) % len(s.refs)
+		if s.known[i].Reveal() == "" {
+			continue
+		}
+		all = append(all, proof{s.make(s.known[i]), func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.works, s.taken = i, true
+		}})
+	}
+	if len(all) == 0 {
+		return nil, err
+	}
+	return all, nil
+}
+
+// read reads every secret; s.mu is held. Its error is the last that was met.
+func (s *secrets) read() (failed error) {
+	if len(s.known) < len(s.refs) {
+		s.known = make([]Secret, len(s.refs))
+	}
+	for i, ref := range s.refs {
+		secret, err := ref.Read()
+		if err != nil {
+			failed = err
+			continue
+		}
+		s.known[i] = secret
+	}
+	return failed
+}
+
+// changed reads every secret and reports whether one is another than when it was
+// last called.
+func (s *secrets) changed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.read()
+	hash := sha256.New()
+	for _, secret := range s.known {
+		_, _ = fmt.Fprintf(hash, "%d %s ", len(secret.Reveal()), secret.Reveal())
+	}
+	sum := [sha256.Size]byte(hash.Sum(nil))
+	changed := s.sum != sum && s.sum != [sha256.Size]byte{}
+	s.sum = sum
+	return changed
+}
+
+// working returns the reference of the secret that was taken last; "" if none was.
+func (s *secrets) working() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.taken {
+		return ""
+	}
+	return string(s.refs[s.works])
+}
+
+// first returns the first secret there is.
+func (s *secrets) first() Secret {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, secret := range s.known {
+		if secret.Reveal() != "" {
+			return secret
+		}
+	}
+	return Secret{}
+}
+
+// TLSConfig is how a connection to a token endpoint is secured beside the usual
+// way. What it names is read anew: the certificate and key for each connection,
+// the authorities when the configuration is loaded.
+type TLSConfig struct {
+	CA          Reference `yaml:"ca"`          // certificates (PEM) of authorities to trust instead of the system's
+	Certificate Reference `yaml:"certificate"` // the client's own (PEM), with Key; also for tls_client_auth (RFC 8705)
+	Key         Reference `yaml:"key"`
+}
+
+func (t TLSConfig) resolve(path []any, m Mistakes) {
+	if (t.Certificate == "") != (t.Key == "") {
+		m.Add(path, "certificate and key go together; write both")
+		return
+	}
+	if _, err := t.pool(); err != nil {
+		m.Add(append(path, "ca"), "%v", err)
+	}
+	if t.Certificate == "" {
+		return
+	}
+	if _, err := t.certificate(); err != nil {
+		m.Add(append(path, "certificate"), "%v", err)
+	}
+}
+
+// settings returns what crypto/tls needs.
+func (t TLSConfig) settings() (*tls.Config, error) {
+	pool, err := t.pool()
+	if err != nil {
+		return nil, err
+	}
+	settings := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+	if t.Certificate != "" {
+		settings.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return t.certificate() }
+	}
+	return settings, nil
+}
+
+func (t TLSConfig) pool() (*x509.CertPool, error) {
+	if t.CA == "" {
+		return nil, nil // the system's
+	}
+	text, where, err := t.CA.public()
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(text)) {
+		return nil, fmt.Errorf("%s holds no certificate; write the authorities' certificates into it, in PEM", where)
+	}
+	return pool, nil
+}
+
+func (t TLSConfig) certificate() (*tls.Certificate, error) {
+	chain, where, err := t.Certificate.public()
+	if err != nil {
+		return nil, err
+	}
+	key, _, err := t.Key.text()
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair([]byte(chain), []byte(key))
+	if err != nil { // its text may quote the file
+		return nil, fmt.Errorf("%s and its key do not make a pair; write a certificate and its private key, both in PEM", where)
+	}
+	return &pair, nil
+}

@@ -1,0 +1,193 @@
+package credentials
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bearerd/test/emulator"
+)
+
+// projected is a directory as Kubernetes makes it for a volume: DIR/secret leads
+// through DIR/..data, which is swapped for another at once.
+type projected struct {
+	t   *testing.T
+	dir string
+	n   int
+}
+
+func newProjected(t *testing.T, secret string) *projected {
+	t.Helper()
+	p := &projected{t: t, dir: t.TempDir()}
+	p.swap(secret)
+	if err := os.Symlink("..data/secret", filepath.Join(p.dir, "secret")); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *projected) reference() Reference { return Reference("file:" + filepath.Join(p.dir, "secret")) }
+
+func (p *projected) swap(secret string) {
+	p.t.Helper()
+	p.n++
+	version := filepath.Join(p.dir, "..version"+string(rune('a'+p.n)))
+	next := filepath.Join(p.dir, "..data_tmp")
+	for _, err := range []error{
+		os.Mkdir(version, 0o700), os.WriteFile(filepath.Join(version, "secret"), []byte(secret), 0o400),
+		os.Symlink(filepath.Base(version), next), os.Rename(next, filepath.Join(p.dir, "..data")),
+	} {
+		if err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// rotating is a set whose client has these secrets, and Run with it.
+func rotating(t *testing.T, g *globus, refs ...Reference) *Set {
+	t.Helper()
+	cfg := globusConfig()
+	client := cfg.Clients["globus"]
+	client.ClientSecret = refs
+	cfg.Clients["globus"] = client
+	var mistakes noted
+	if cfg.Resolve(&mistakes); len(mistakes.lines) > 0 {
+		t.Fatalf("Resolve noted %q", mistakes.lines)
+	}
+	set, err := NewSet(cfg, Deps{Transport: g}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	set.Warm(ctx)
+	ended := make(chan error)
+	go func() { ended <- set.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	return set
+}
+
+func TestSecrets_ARotatedOneIsTakenWithinOneProbe(t *testing.T) {
+	file := newProjected(t, "old secret")
+	synctest.Test(t, func(t *testing.T) {
+		g := newGlobus()
+		g.SetSecret("new secret")
+		set := rotating(t, g, file.reference())
+		time.Sleep(20 * time.Minute) // the old one is refused, and probed ever more slowly
+		for _, s := range set.Status() {
+			if s.Class != ClassClient || s.FailuresInARow < 3 || s.Obtained {
+				t.Fatalf("status %+v, want the class client", s)
+			}
+		}
+		file.swap("new secret")
+		swapped := time.Now()
+		for set.Status()[0].State != StateFresh || set.Status()[1].State != StateFresh {
+			if time.Since(swapped) > firstProbe {
+				t.Fatalf("no token %v after the secret changed: %+v", time.Since(swapped), set.Status())
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := set.Status()[0].Secret; got != string(file.reference()) {
+			t.Errorf("the secret that works is %q, want the reference", got)
+		}
+		t.Logf("secret swapped as Kubernetes does while the old one was refused: tokens after %v, no restart", time.Since(swapped).Round(time.Millisecond))
+	})
+}
+
+func TestSecrets_OfSeveralTheNextIsTriedAtOnce(t *testing.T) {
+	before, after := newProjected(t, "before"), newProjected(t, "after")
+	synctest.Test(t, func(t *testing.T) {
+		g := newGlobus()
+		g.SetSecret("before")
+		set := rotating(t, g, before.reference(), after.reference())
+		mustTokenOf(t, set, "transfer")
+		wantRequests(t, g, 1)
+		g.SetSecret("after") // the first is refused from now on
+		time.Sleep(days(2))
+		synctest.Wait()
+		for _, s := range set.Status() {
+			if s.State != StateFresh || s.Secret != string(after.reference()) || s.FailuresInARow != 0 {
+				t.Errorf("status %+v, want a fresh token by the second secret", s)
+			}
+		}
+		requests := g.requests()
+		time.Sleep(days(2))
+		synctest.Wait()
+		if more := g.requests() - requests; more > 3 {
+			t.Errorf("%d more token requests for two more tokens: the secret that works is not tried first", more)
+		}
+	})
+}
+
+func TestSecrets_OneThatCannotBeReadLeavesTheOneBefore(t *testing.T) {
+	file := newProjected(t, emulator.DemoClientSecret)
+	synctest.Test(t, func(t *testing.T) {
+		g := newGlobus()
+		set := rotating(t, g, file.reference())
+		mustTokenOf(t, set, "transfer")
+		if err := os.Remove(filepath.Join(file.dir, "secret")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(days(2))
+		synctest.Wait()
+		if s := set.Status()[1]; s.State != StateFresh {
+			t.Errorf("status %+v, want a token by the secret that was read before", s)
+		}
+	})
+}
+
+func TestWatched_ATokenFileIsReadAnewWhenItChanges(t *testing.T) {
+	file := newProjected(t, "first-token")
+	cfg := Config{Tokens: map[string]TokenConfig{"chained": {Token: file.reference()}}}
+	var mistakes noted
+	if cfg.Resolve(&mistakes); len(mistakes.lines) > 0 {
+		t.Fatalf("Resolve noted %q", mistakes.lines)
+	}
+	set, err := NewSet(cfg, Deps{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- set.Run(ctx) }()
+		authorizer, _ := set.Authorizer("chained")
+		w := authorizer.(*watched)
+		first := *w.current.Load()
+		file.swap("second-token")
+		time.Sleep(pollInterval)
+		synctest.Wait()
+		if w.current.Load().Reveal() != "second-token" {
+			t.Error("the file changed and its token did not")
+		}
+		file.swap("third-token")
+		if !authorizer.Rejected(first) || w.current.Load().Reveal() != "third-token" {
+			t.Error("a refusal did not look for a newer token")
+		}
+		file.swap("not a token")
+		if authorizer.Rejected(*w.current.Load()) || w.current.Load().Reveal() != "third-token" {
+			t.Error("a text that is no token took the token's place")
+		}
+		cancel()
+		<-ended
+	})
+}
+
+func TestStatus_NothingInItIsSecret(t *testing.T) {
+	g := newGlobus()
+	set := newSet(t, globusConfig(), emulator.DemoClientSecret, Deps{Transport: g}, nil)
+	tok := mustTokenOf(t, set, "transfer")
+	all := set.Status()
+	if len(all) != 2 || !slices.IsSortedFunc(all, func(a, b Status) int { return len(a.Credential) - len(b.Credential) }) {
+		t.Fatalf("%d statuses, want auth's and transfer's", len(all))
+	}
+	text := printed(t, all)
+	wantNothingOf(t, "the status", text, tok.Reveal())
+	wantNothingOf(t, "the status", text, emulator.DemoClientSecret)
+}
