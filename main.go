@@ -58,7 +58,7 @@ func execute() int {
 	case errors.As(err, &mistakes):
 		fmt.Fprintln(os.Stderr, mistakes.Count()+"; bearerd did not start")
 		return exitConfig
-	case errors.As(err, &address), errors.As(err, &token) && token.Status == 0:
+	case errors.As(err, &address), errors.As(err, &token) && token.Status == 0 && !token.Class.Permanent():
 		return exitUnavailable
 	case errors.Is(err, daemon.ErrSecondSignal), errors.Is(err, daemon.ErrInterrupted):
 		return exitInterrupted

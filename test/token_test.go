@@ -94,9 +94,9 @@ func TestToken_ExitCodesSayWhoseFaultItIs(t *testing.T) {
 		code    int
 		says    string
 	}{
-		{"refused", func(g *harness.Globus) { g.SetSecret("rotated") }, 1, "refused the client; check client_id and client_secret (401 UNAUTHORIZED)"},
+		{"refused", func(g *harness.Globus) { g.SetSecret("rotated") }, 1, "refused the client; check client_id and client_secret (client, 401 UNAUTHORIZED)"},
 		{"unknown scope", func(g *harness.Globus) {
-			g.FailTokens(1, emulator.Failure{Status: 400, Body: `{"error":"invalid_scope"}`})
+			g.FailTokens(9, emulator.Failure{Status: 400, Body: `{"error":"invalid_scope"}`})
 		}, 1, "does not know a scope"},
 		{"unreachable", func(g *harness.Globus) { g.CloseAuth() }, 69, "cannot be reached"},
 		{"cut off", func(g *harness.Globus) { g.FailTokens(9, emulator.Aborted()) }, 69, "the connection broke"},
