@@ -70,7 +70,7 @@ func (o Overrides) apply(cfg *Config) {
 				listeners = append(listeners, proxy.ListenerConfig{Address: privateAddress, Upstream: name})
 			}
 		}
-		cfg.Proxy.Listeners, cfg.Proxy.Drain = listeners, proxy.DrainConfig{}
+		cfg.Proxy.Listeners, cfg.Proxy.Drain = listeners, proxy.DrainConfig{Timeout: time.Second}
 	}
 	if o.LogLevel != "" {
 		cfg.Log.Level = o.LogLevel

@@ -299,3 +299,16 @@ func TestPresets_NeverHoldsHoweverThePathIsReached(t *testing.T) {
 		}
 	}
 }
+
+func TestPresets_OfThePreviewAreWhereTheSDKHasThem(t *testing.T) {
+	for preset, want := range map[string]string{
+		"auth": "https://auth.preview.globus.org", "transfer": "https://transfer.api.preview.globus.org",
+		"groups": "https://groups.api.preview.globus.org", "search": "https://search.api.preview.globus.org",
+		"flows": "https://preview.flows.automate.globus.org", "timers": "https://preview.timer.automate.globus.org",
+		"compute": "https://compute.api.preview.globus.org", "nexus": "https://nexus.api.preview.globus.org",
+	} {
+		if got := previewURL(presets[preset].url); got != want {
+			t.Errorf("%s is at %s, want %s", preset, got, want)
+		}
+	}
+}

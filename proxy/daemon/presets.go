@@ -123,7 +123,35 @@ var presets = map[string]preset{
 
 // clientPresets are token endpoints and how they want clients to prove themselves.
 var clientPresets = map[string]credentials.ClientConfig{
-	"globus": {TokenURL: "https://auth.globus.org/v2/oauth2/token", Auth: "globus_basic"},
+	"globus":        {TokenURL: "https://auth.globus.org/v2/oauth2/token", Auth: "globus_basic"},
+	previewOfGlobus: {TokenURL: "https://auth.preview.globus.org/v2/oauth2/token", Auth: "globus_basic"},
+}
+
+// previewOfGlobus is Globus's environment for what is not released yet. Its
+// services have the same resource servers and scopes, on hosts of their own.
+const previewOfGlobus = "globus_preview"
+
+// previewURL is where a service is found in the preview, as globus_sdk has it.
+func previewURL(production string) string {
+	host := strings.TrimPrefix(production, "https://")
+	if service, ok := strings.CutSuffix(host, ".automate.globus.org"); ok {
+		return "https://preview." + service + ".automate.globus.org"
+	}
+	name, _, _ := strings.Cut(host, ".globus")
+	return "https://" + name + ".preview.globus.org"
+}
+
+// isPreview reports whether an upstream's credential is got from the preview.
+func (c *Config) isPreview(upstream string) bool {
+	credential := c.Proxy.Upstreams[upstream].Credential
+	if credential == "" {
+		credential = upstream
+	}
+	client := c.Credentials.Tokens[credential].Client
+	if client == "" && len(c.Credentials.Clients) == 1 {
+		client = sortedKeys(c.Credentials.Clients)[0]
+	}
+	return c.Credentials.Clients[client].Preset == previewOfGlobus
 }
 
 // expandPresets fills what the file left out of clients, upstreams and tokens,
@@ -163,7 +191,7 @@ func (c *Config) never(name string) ([]policy.Pattern, string) {
 	var texts []string
 	for _, presetName := range sortedKeys(presets) {
 		p := presets[presetName]
-		same := p.url != "" && proxy.Origin(p.url) == here
+		same := p.url != "" && (proxy.Origin(p.url) == here || proxy.Origin(previewURL(p.url)) == here)
 		for _, other := range c.Proxy.Upstreams {
 			same = same || other.Preset == presetName && proxy.Origin(other.URL) == here
 		}
@@ -203,6 +231,9 @@ func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
 	}
 	fill(&u.Consent, "auto")
 	u.LoginRedirect = p.loginRedirect
+	if p.url != "" && c.isPreview(name) {
+		fill(&u.URL, previewURL(p.url))
+	}
 	fill(&u.URL, p.url)
 	if u.TokenShim == nil && p.shim {
 		u.TokenShim = &p.shim
