@@ -65,6 +65,7 @@ packages:
 	[ -n "$$(command -v http)" ] || missing+=(httpie); \
 	[ -n "$$(command -v javac)" ] || missing+=(openjdk-17-jdk-headless); \
 	[ -n "$$(command -v npm)" ] || missing+=(nodejs npm); \
+	[ -n "$$(command -v redis-server)" ] || missing+=(redis-server); \
 	[ -n "$$(command -v Rscript)" ] || missing+=(r-base-core); \
 	[ -n "$$(command -v systemd-analyze)" ] || missing+=(systemd); \
 	perl -MLWP::UserAgent -MHTTP::Tiny -e1 2>/dev/null || missing+=(perl libwww-perl); \

@@ -19,7 +19,9 @@ var clientAuths = []string{"globus_basic", "client_secret_basic", "client_secret
 
 // newClientAuth makes the ClientAuth of a client that was resolved.
 func newClientAuth(cfg ClientConfig) ClientAuth {
-	bySecret := func(make func(Secret) ClientAuth) ClientAuth { return &secrets{refs: cfg.ClientSecret, make: make, known: slices.Clone(cfg.secrets)} }
+	bySecret := func(make func(Secret) ClientAuth) ClientAuth {
+		return &secrets{refs: cfg.ClientSecret, make: make, known: slices.Clone(cfg.secrets)}
+	}
 	switch cfg.Auth {
 	case "globus_basic":
 		return bySecret(func(secret Secret) ClientAuth { return basicAuth{cfg.id, secret} })

@@ -16,6 +16,83 @@ type Config struct {
 	// clock difference and time on the wire. Default 60s, as the Globus SDK's;
 	// of a short-lived token, half its life is the most that counts.
 	Margin time.Duration `yaml:"margin"`
+	Store  StoreConfig   `yaml:"store"`
+}
+
+// StoreConfig says where tokens outlive the process: memory (default: nowhere),
+// file:DIR, or {redis: URL, keys: [file:PATH, ...]}.
+type StoreConfig struct {
+	Dir   string     `yaml:"-"`     // of file:DIR
+	Redis string     `yaml:"redis"` // a URL, or a Reference to one
+	Keys  References `yaml:"keys"`  // what is stored there is sealed with the first, and opened with any
+
+	text string // what was written, where that is no mapping
+	url  Secret // Redis resolved: it may hold a password
+	keys []Secret
+}
+
+// UnmarshalYAML reads each of the forms.
+func (s *StoreConfig) UnmarshalYAML(read func(any) error) error {
+	var text string
+	if read(&text) == nil {
+		s.text = text
+		s.Dir, _ = strings.CutPrefix(text, "file:")
+		if s.Dir == text {
+			s.Dir = ""
+		}
+		return nil
+	}
+	var mapping struct {
+		Redis string     `yaml:"redis"`
+		Keys  References `yaml:"keys"`
+	}
+	err := read(&mapping)
+	s.Redis, s.Keys = mapping.Redis, mapping.Keys
+	return err
+}
+
+// URL returns what Redis says, after Resolve.
+func (s StoreConfig) URL() Secret { return s.url }
+
+// KeySecrets returns what Keys name, after Resolve.
+func (s StoreConfig) KeySecrets() []Secret { return s.keys }
+
+// Same reports whether both mean the same store, with the same keys.
+func (s StoreConfig) Same(other StoreConfig) bool {
+	return s.Dir == other.Dir && s.url.Equal(other.url) && slices.EqualFunc(s.keys, other.keys, Secret.Equal)
+}
+
+func (s *StoreConfig) resolve(m Mistakes) {
+	path := []any{"store"}
+	switch {
+	case s.text != "" && s.text != "memory" && s.Dir == "":
+		m.Add(path, "not a store; write memory, file:DIR, or {redis: URL, keys: [file:PATH]}")
+	case s.Redis == "" && len(s.Keys) > 0:
+		m.Add(path, "keys without redis; write {redis: URL, keys: [file:PATH]}")
+	}
+	if s.Redis == "" {
+		return
+	}
+	s.url = NewSecret(s.Redis)
+	if IsReference(s.Redis) {
+		url, err := Reference(s.Redis).Read()
+		if err != nil {
+			m.Add(append(path, "redis"), "%v", err)
+		}
+		s.url = url
+	} else if u, err := url.Parse(s.Redis); err == nil && u.User != nil {
+		m.Add(append(path, "redis"), "holds a password, and secrets are not kept in this file; write env:NAME or file:PATH")
+	}
+	if len(s.Keys) == 0 {
+		m.Add(append(path, "keys"), "missing; write one such as file:/etc/bearerd/store-key, made by: openssl rand -base64 32")
+	}
+	for i, ref := range s.Keys {
+		key, err := ref.Read()
+		if err != nil {
+			m.Add(append(path, "keys", i), "%v", err)
+		}
+		s.keys = append(s.keys, key)
+	}
 }
 
 // ClientConfig is one client: an application registered at a token endpoint.
@@ -45,7 +122,7 @@ type ClientConfig struct {
 
 	id      string   // resolved
 	secrets []Secret // of ClientSecret, as they were when resolved
-	egress  Secret // ProxyURL resolved: it may hold a password
+	egress  Secret   // ProxyURL resolved: it may hold a password
 }
 
 // References is one Reference or a list of them.
@@ -113,6 +190,7 @@ func (c *Config) Resolve(m Mistakes) {
 	if c.Margin < 0 {
 		m.Add([]any{"margin"}, "%v is negative; write a duration such as 60s", c.Margin)
 	}
+	c.Store.resolve(m)
 	for name, client := range c.Clients {
 		client.resolve([]any{"clients", name}, m)
 		c.Clients[name] = client
@@ -143,7 +221,7 @@ func (c Config) ClientIDs(credential string) []string {
 
 // SecretVariables returns the environment variables that c's secrets are kept in.
 func (c Config) SecretVariables() []string {
-	var refs []Reference
+	refs := append(References{Reference(c.Store.Redis)}, c.Store.Keys...)
 	for _, client := range c.Clients {
 		refs = append(refs, client.ClientSecret...)
 		refs = append(refs, client.PrivateKey, client.Assertion, client.TLS.Key, Reference(client.ProxyURL))

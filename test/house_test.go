@@ -15,30 +15,38 @@ import (
 
 // arrows are who may import whom, within bearerd.
 var arrows = map[string][]string{
-	"bearerd":               {"bearerd/proxy/daemon", "bearerd/credentials"},
-	"bearerd/credentials":   {},
-	"bearerd/policy":        {},
-	"bearerd/proxy":         {"bearerd/credentials", "bearerd/policy"},
-	"bearerd/proxy/daemon":  {"bearerd/credentials", "bearerd/policy", "bearerd/proxy", "bearerd/test/emulator"},
-	"bearerd/test/emulator": {},
-	"bearerd/test/harness":  {"bearerd/test/emulator"},
+	"bearerd":             {"bearerd/proxy/daemon", "bearerd/credentials"},
+	"bearerd/credentials": {},
+	"bearerd/policy":      {},
 
+	"bearerd/credentials/filestore":  {"bearerd/credentials"},
+	"bearerd/credentials/redisstore": {"bearerd/credentials"},
+	"bearerd/credentials/storetest":  {"bearerd/credentials"},
+	"bearerd/proxy":                  {"bearerd/credentials", "bearerd/policy"},
+	"bearerd/proxy/daemon":           {"bearerd/credentials", "bearerd/credentials/filestore", "bearerd/credentials/redisstore", "bearerd/policy", "bearerd/proxy", "bearerd/test/emulator"},
+	"bearerd/test/emulator":          {},
+	"bearerd/test/harness":           {"bearerd/test/emulator"},
+
+	"bearerd/test/redis":             {"bearerd/test/harness"},
 	"bearerd/test/harness/nosecrets": {"bearerd/test/emulator", "bearerd/test/harness"},
 }
 
 // rooms are where each third-party module may be imported: a file, or a folder.
 var rooms = map[string]string{
-	"github.com/gorilla/mux":            "proxy/route.go",
-	"github.com/sony/gobreaker/v2":      "proxy/breaker.go",
-	"golang.org/x/sync/singleflight":    "credentials/client_credentials.go",
-	"github.com/go-jose/go-jose/v4":     "credentials/client_auth_jwt.go",
-	"github.com/go-jose/go-jose/v4/jwt": "credentials/client_auth_jwt.go",
-	"golang.org/x/sync/errgroup":        "proxy/daemon",
-	"github.com/rs/zerolog":             "proxy/daemon/log.go",
-	"github.com/mattn/go-isatty":        "proxy/daemon/log.go",
-	"go.yaml.in/yaml/v4":                "proxy/daemon/load.go",
-	"github.com/spf13/cobra":            "main.go",
-	"github.com/spf13/pflag":            "main.go",
+	"github.com/gorilla/mux":               "proxy/route.go",
+	"github.com/sony/gobreaker/v2":         "proxy/breaker.go",
+	"golang.org/x/sync/singleflight":       "credentials/client_credentials.go",
+	"github.com/go-jose/go-jose/v4":        "credentials/client_auth_jwt.go",
+	"github.com/go-jose/go-jose/v4/jwt":    "credentials/client_auth_jwt.go",
+	"github.com/gofrs/flock":               "credentials/filestore",
+	"github.com/redis/rueidis":             "credentials/redisstore",
+	"github.com/redis/rueidis/rueidislock": "credentials/redisstore",
+	"golang.org/x/sync/errgroup":           "proxy/daemon",
+	"github.com/rs/zerolog":                "proxy/daemon/log.go",
+	"github.com/mattn/go-isatty":           "proxy/daemon/log.go",
+	"go.yaml.in/yaml/v4":                   "proxy/daemon/load.go",
+	"github.com/spf13/cobra":               "main.go",
+	"github.com/spf13/pflag":               "main.go",
 }
 
 func TestHouse_ArrowsPointOneWay(t *testing.T) {

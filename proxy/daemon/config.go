@@ -55,7 +55,10 @@ func (c *Config) scopesAsked(credential string) []string {
 
 // secretPaths are the keys that name what only running needs.
 func (c *Config) secretPaths() [][]any {
-	paths := [][]any{{"proxy", "proxy_url"}}
+	paths := [][]any{{"proxy", "proxy_url"}, {"credentials", "store", "redis"}}
+	for i := range c.Credentials.Store.Keys {
+		paths = append(paths, []any{"credentials", "store", "keys", i})
+	}
 	for name := range c.Credentials.Clients {
 		path := []any{"credentials", "clients", name}
 		for _, key := range []string{"client_secret", "private_key", "assertion", "tls", "proxy_url"} {

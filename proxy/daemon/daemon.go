@@ -93,6 +93,7 @@ type daemon struct {
 	config *Config // the one in force, and what was made of it
 	set    *credentials.Set
 	way    *http.Transport // to the token endpoints
+	store  *store
 
 	stopRenewing func() // ends what renewing started, and waits for it
 }
@@ -136,7 +137,10 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	d.renewing()
-	defer func() { d.stopRenewing() }() // of the configuration that is then in force
+	defer func() { // of the configuration that is then in force
+		d.stopRenewing()
+		d.store.close()
+	}()
 	return d.serve(ctx, stops, reloads)
 }
 
@@ -165,9 +169,13 @@ func (d *daemon) build(cfg *Config) error {
 	if way == nil || !cfg.Proxy.SameEgress(d.config.Proxy) {
 		way = proxy.NewTransport(egress)
 	}
+	kept, err := openStore(d.options.ConfigPath, cfg.Credentials.Store, d.store)
+	if err != nil {
+		return err
+	}
 	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{
 		Transport: way, NewTransport: ownTransport(egress), UserAgent: "bearerd/" + d.options.Version,
-		Observe: d.log.renewal, ObserveStore: d.log.store, KnownScopes: presetScopes(),
+		Observe: d.log.renewal, Store: kept.Store, ObserveStore: d.log.store, KnownScopes: presetScopes(),
 	}, d.set)
 	if err != nil {
 		return err
@@ -181,7 +189,10 @@ func (d *daemon) build(cfg *Config) error {
 	if d.way != nil && d.way != way {
 		d.way.CloseIdleConnections()
 	}
-	d.config, d.set, d.way = cfg, set, way
+	if d.store != nil && d.store != kept {
+		d.store.close()
+	}
+	d.config, d.set, d.way, d.store = cfg, set, way, kept
 	return nil
 }
 
