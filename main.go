@@ -58,7 +58,7 @@ func execute() int {
 	case errors.As(err, &mistakes):
 		fmt.Fprintln(os.Stderr, mistakes.Count()+"; bearerd did not start")
 		return exitConfig
-	case errors.As(err, &address), errors.As(err, &token) && token.Status == 0 && !token.Class.Permanent():
+	case errors.As(err, &address), errors.Is(err, daemon.ErrNoDaemon), errors.As(err, &token) && token.Status == 0 && !token.Class.Permanent():
 		return exitUnavailable
 	case errors.Is(err, daemon.ErrSecondSignal), errors.Is(err, daemon.ErrInterrupted):
 		return exitInterrupted
@@ -88,7 +88,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newRun(), newCheck(), newDemo(), newToken(), newEnv(), newExec(), newVersion())
+	root.AddCommand(newRun(), newCheck(), newDemo(), newToken(), newEnv(), newExec(), newStatus(), newHealthcheck(), newVersion())
 	return root
 }
 
@@ -275,6 +275,54 @@ func newExec() *cobra.Command {
 		options.ConfigPath, options.Version, options.Log, options.Command = path, version(), os.Stderr, args
 		return daemon.Exec(cmd.Context(), options)
 	}
+	return cmd
+}
+
+// adminFlags add what says which daemon to ask.
+func adminFlags(cmd *cobra.Command, options *daemon.AdminOptions) {
+	cmd.Flags().StringVarP(&options.ConfigPath, "config", "c", "", "configuration `file` whose admin.address to ask (default: localhost:9641 if there is none)")
+	cmd.Flags().StringVar(&options.URL, "admin-url", "", "`URL` to ask instead, such as http://localhost:9641")
+}
+
+// findAdminConfig looks for the usual configuration where none is named: a daemon
+// can be asked without one.
+func findAdminConfig(options *daemon.AdminOptions) {
+	if options.ConfigPath == "" && options.URL == "" {
+		options.ConfigPath, _ = daemon.FindConfig("")
+	}
+}
+
+func newStatus() *cobra.Command {
+	var options daemon.AdminOptions
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how the credentials of a running bearerd stand",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			findAdminConfig(&options)
+			return daemon.PrintStatus(cmd.Context(), cmd.OutOrStdout(), options)
+		},
+	}
+	adminFlags(cmd, &options)
+	cmd.Flags().BoolVar(&options.JSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newHealthcheck() *cobra.Command {
+	var options daemon.AdminOptions
+	cmd := &cobra.Command{
+		Use:   "healthcheck",
+		Short: "Exit with 0 if a running bearerd is ready, 1 if not, 69 if none runs",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			findAdminConfig(&options)
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return daemon.CheckHealth(ctx, cmd.OutOrStdout(), options)
+		},
+	}
+	adminFlags(cmd, &options)
+	cmd.Flags().DurationVar(&options.Wait, "wait", 0, "how `long` to wait until it is ready, such as 60s")
 	return cmd
 }
 

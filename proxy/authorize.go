@@ -54,7 +54,7 @@ func (a authorize) attempt(req *http.Request, x *Exchange) (resp *http.Response,
 		closeBody(req)
 		return nil, false, err
 	}
-	x.Fingerprint = tok.Fingerprint()
+	x.Fingerprint, x.TokenState = tok.Fingerprint(), tok.State(time.Now())
 	resp, err = a.next.RoundTrip(out)
 	if err != nil || !isRefusal(resp, a.loginRedirect) {
 		return resp, false, err

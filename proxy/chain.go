@@ -43,6 +43,10 @@ func (t *table) admit(l *Listener, w http.ResponseWriter, r *http.Request, x *Ex
 	if err := t.route(l, r, x); err != nil {
 		return r, err
 	}
+	if t.deps.InFlight != nil {
+		x.served = true
+		t.deps.InFlight(x.Upstream, 1)
+	}
 	return spool(w, r, x)
 }
 
@@ -69,6 +73,9 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTime))
 	}
 	x.Total = time.Since(x.Start)
+	if x.served {
+		t.deps.InFlight(x.Upstream, -1)
+	}
 	if t.deps.Observe != nil {
 		t.deps.Observe(x)
 	}

@@ -27,11 +27,14 @@ type Exchange struct {
 	Decision    string // "allow", "deny", or "" before it was made
 	Rule        string // the rule that allowed it
 	Credential  string
-	Fingerprint string        // of the token last used
+	Fingerprint string // of the token last used
+	TokenState  credentials.State
 	TokenWait   time.Duration // for a token, all attempts together
 	Attempts    int           // how often the request went to the upstream
 	Consent     string        // the collection to whose data_access consent was granted for this request; "" for none
 	Breaker     string        // its state when last asked: closed, half-open, open
+
+	UpstreamTime time.Duration // until the upstream's response headers, all attempts together
 
 	Status   int // what the caller was answered; 499 when they left before
 	Received int64
@@ -50,6 +53,7 @@ type Exchange struct {
 
 	prefix string // what was cut off Target to make Path; "" on host routes
 	line   *Upstream
+	served bool // InFlight was told of it
 	bound  bound
 }
 

@@ -22,6 +22,9 @@ type Deps struct {
 	Asked   func(credential string) []string
 	Egress  Egress   // the way out; nil: straight
 	Observe Observer // nil: nobody is told
+	// InFlight is told when an upstream has one more or one less request to serve;
+	// nil: nobody is.
+	InFlight func(upstream string, delta int)
 }
 
 // Proxy serves what comes in on its listeners. Its tables are immutable; Reload
@@ -99,6 +102,18 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 // Listener returns the handler for the listener of that index in the Config. A
 // Config that it is reloaded with must have as many.
 func (p *Proxy) Listener(index int) http.Handler { return &Listener{p, index} }
+
+// Breakers returns the state of each upstream's breaker: closed, half-open, open.
+func (p *Proxy) Breakers() map[string]string {
+	states := map[string]string{}
+	for name, u := range p.table.Load().upstreams {
+		states[name] = u.way.breaker.circuit.State().String()
+	}
+	return states
+}
+
+// Draining reports whether Drain was called.
+func (p *Proxy) Draining() bool { return p.draining.Load() }
 
 // Drain makes every answer from now on the last of its connection.
 func (p *Proxy) Drain() { p.draining.Store(true) }

@@ -244,7 +244,7 @@ func TestExec_HidesTheWayOut(t *testing.T) {
 func TestExec_StartsNoCommandItCouldNotServe(t *testing.T) {
 	g := harness.NewGlobus(t, emulator.Config{})
 	for _, tt := range []struct{ config, says string }{
-		{strings.Replace(harness.Config(g), "policy:", "polcy:", 1), "config.yaml:11:1: polcy: unknown key"},
+		{strings.Replace(harness.Config(g), "policy:", "polcy:", 1), "config.yaml:12:1: polcy: unknown key"},
 		{strings.Replace(harness.Config(g), `"file:secret"`, "env:NOT_SET", 1), "environment variable NOT_SET is not set"},
 	} {
 		j := newJob(t, tt.config, nil, "touch", "started")

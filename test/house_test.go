@@ -19,11 +19,13 @@ var arrows = map[string][]string{
 	"bearerd/credentials": {},
 	"bearerd/policy":      {},
 
+	"bearerd/proxy/admin":            {"bearerd/credentials"},
+	"bearerd/proxy/metrics":          {"bearerd/credentials", "bearerd/proxy"},
 	"bearerd/credentials/filestore":  {"bearerd/credentials"},
 	"bearerd/credentials/redisstore": {"bearerd/credentials"},
 	"bearerd/credentials/storetest":  {"bearerd/credentials"},
 	"bearerd/proxy":                  {"bearerd/credentials", "bearerd/policy"},
-	"bearerd/proxy/daemon":           {"bearerd/credentials", "bearerd/credentials/filestore", "bearerd/credentials/redisstore", "bearerd/policy", "bearerd/proxy", "bearerd/test/emulator"},
+	"bearerd/proxy/daemon":           {"bearerd/credentials", "bearerd/credentials/filestore", "bearerd/credentials/redisstore", "bearerd/proxy/admin", "bearerd/proxy/metrics", "bearerd/policy", "bearerd/proxy", "bearerd/test/emulator"},
 	"bearerd/test/emulator":          {},
 	"bearerd/test/harness":           {"bearerd/test/emulator"},
 
@@ -33,20 +35,23 @@ var arrows = map[string][]string{
 
 // rooms are where each third-party module may be imported: a file, or a folder.
 var rooms = map[string]string{
-	"github.com/gorilla/mux":               "proxy/route.go",
-	"github.com/sony/gobreaker/v2":         "proxy/breaker.go",
-	"golang.org/x/sync/singleflight":       "credentials/client_credentials.go",
-	"github.com/go-jose/go-jose/v4":        "credentials/client_auth_jwt.go",
-	"github.com/go-jose/go-jose/v4/jwt":    "credentials/client_auth_jwt.go",
-	"github.com/gofrs/flock":               "credentials/filestore",
-	"github.com/redis/rueidis":             "credentials/redisstore",
-	"github.com/redis/rueidis/rueidislock": "credentials/redisstore",
-	"golang.org/x/sync/errgroup":           "proxy/daemon",
-	"github.com/rs/zerolog":                "proxy/daemon/log.go",
-	"github.com/mattn/go-isatty":           "proxy/daemon/log.go",
-	"go.yaml.in/yaml/v4":                   "proxy/daemon/load.go",
-	"github.com/spf13/cobra":               "main.go",
-	"github.com/spf13/pflag":               "main.go",
+	"github.com/gorilla/mux":                                    "proxy/route.go",
+	"github.com/sony/gobreaker/v2":                              "proxy/breaker.go",
+	"golang.org/x/sync/singleflight":                            "credentials/client_credentials.go",
+	"github.com/go-jose/go-jose/v4":                             "credentials/client_auth_jwt.go",
+	"github.com/go-jose/go-jose/v4/jwt":                         "credentials/client_auth_jwt.go",
+	"github.com/prometheus/client_golang/prometheus":            "proxy/metrics",
+	"github.com/prometheus/client_golang/prometheus/collectors": "proxy/metrics",
+	"github.com/prometheus/client_golang/prometheus/promhttp":   "proxy/metrics",
+	"github.com/gofrs/flock":                                    "credentials/filestore",
+	"github.com/redis/rueidis":                                  "credentials/redisstore",
+	"github.com/redis/rueidis/rueidislock":                      "credentials/redisstore",
+	"golang.org/x/sync/errgroup":                                "proxy/daemon",
+	"github.com/rs/zerolog":                                     "proxy/daemon/log.go",
+	"github.com/mattn/go-isatty":                                "proxy/daemon/log.go",
+	"go.yaml.in/yaml/v4":                                        "proxy/daemon/load.go",
+	"github.com/spf13/cobra":                                    "main.go",
+	"github.com/spf13/pflag":                                    "main.go",
 }
 
 func TestHouse_ArrowsPointOneWay(t *testing.T) {

@@ -216,7 +216,7 @@ func TestRun_AddressInUseNamesTheKey(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
 	dir := t.TempDir()
-	config := "proxy:\n  listeners: [{address: \"localhost:" + port + "\"}]\n  upstreams: {x: {url: https://x.example.org, credential: none}}\n"
+	config := "proxy:\n  listeners: [{address: \"localhost:" + port + "\"}]\n  upstreams: {x: {url: https://x.example.org, credential: none}}\nadmin: {address: \"\"}\n"
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -466,7 +466,7 @@ func TestDemo_TakesAFreePortWhereTheUsualIsTaken(t *testing.T) {
 // A log that nobody reads any more must not end the service (SIGPIPE would).
 func TestRun_OutlivesTheReaderOfItsLog(t *testing.T) {
 	dir := t.TempDir()
-	config := "proxy:\n  listeners: [{address: \"127.0.0.1:0\"}]\n  upstreams: {x: {url: https://x.example.org, credential: none}}\n"
+	config := "proxy:\n  listeners: [{address: \"127.0.0.1:0\"}]\n  upstreams: {x: {url: https://x.example.org, credential: none}}\nadmin: {address: \"\"}\n"
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

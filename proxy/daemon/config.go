@@ -2,10 +2,12 @@ package daemon
 
 import (
 	"slices"
+	"strings"
 
 	"bearerd/credentials"
 	"bearerd/policy"
 	"bearerd/proxy"
+	"bearerd/proxy/admin"
 )
 
 // Config is the whole of config.yaml, one section per package.
@@ -13,6 +15,7 @@ type Config struct {
 	Proxy       proxy.Config       `yaml:"proxy"`
 	Credentials credentials.Config `yaml:"credentials"`
 	Policy      policy.Config      `yaml:"policy"`
+	Admin       admin.Config       `yaml:"admin"`
 	Log         LogConfig          `yaml:"log"`
 
 	policy   *policy.Policy    // made of Policy
@@ -30,6 +33,7 @@ func defaultConfig() *Config {
 	return &Config{
 		Proxy:       proxy.Default(),
 		Credentials: credentials.Config{Margin: credentials.DefaultMargin},
+		Admin:       admin.Default(),
 		Log:         LogConfig{Level: "info", Format: "auto", Access: true},
 	}
 }
@@ -42,6 +46,8 @@ func (c *Config) resolve(m *mistakes) {
 	known := c.expandPresets(m)
 	c.Credentials.Resolve(m.under("credentials"))
 	c.Proxy.Resolve(m.under("proxy"))
+	c.Admin.Resolve(m.under("admin"))
+	c.checkAddresses(m)
 	c.readKeys(m)
 	c.policy = policy.New(c.Policy, known, m.under("policy"))
 	c.bindings = c.Proxy.Bind(c.Policy.Rules, m)
@@ -51,6 +57,16 @@ func (c *Config) resolve(m *mistakes) {
 // scopesAsked returns the scopes that a credential is asked for with.
 func (c *Config) scopesAsked(credential string) []string {
 	return c.Credentials.Tokens[credential].Scopes
+}
+
+// checkAddresses notes an address of the admin section that a listener has.
+func (c *Config) checkAddresses(m *mistakes) {
+	for key, address := range map[string]string{"address": c.Admin.Address, "probe_address": c.Admin.ProbeAddress} {
+		free := strings.HasSuffix(address, ":0") // a port of its own for each
+		if !free && slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return l.Address == address }) {
+			m.Add([]any{"admin", key}, "%q is a listener's already; write another port", address)
+		}
+	}
 }
 
 // secretPaths are the keys that name what only running needs.

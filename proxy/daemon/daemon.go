@@ -16,7 +16,9 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +26,8 @@ import (
 
 	"bearerd/credentials"
 	"bearerd/proxy"
+	"bearerd/proxy/admin"
+	"bearerd/proxy/metrics"
 )
 
 // ErrSecondSignal is Run's answer to a second SIGINT or SIGTERM: requests were
@@ -70,6 +74,7 @@ func (o Overrides) apply(cfg *Config) {
 				listeners = append(listeners, proxy.ListenerConfig{Address: privateAddress, Upstream: name})
 			}
 		}
+		cfg.Admin = admin.Config{}
 		cfg.Proxy.Listeners, cfg.Proxy.Drain = listeners, proxy.DrainConfig{Timeout: time.Second}
 	}
 	if o.LogLevel != "" {
@@ -89,11 +94,15 @@ type daemon struct {
 	proxy     *proxy.Proxy
 	servers   []*http.Server
 	listeners [][]net.Listener // of each server
+	addresses []string         // of the first of each
 
 	config *Config // the one in force, and what was made of it
 	set    *credentials.Set
 	way    *http.Transport // to the token endpoints
 	store  *store
+
+	metrics *metrics.Metrics
+	live    atomic.Pointer[inForce] // what the admin listener and the metrics look at
 
 	stopRenewing func() // ends what renewing started, and waits for it
 }
@@ -136,6 +145,13 @@ func Run(ctx context.Context, options Options) error {
 	if err := d.listen(); err != nil {
 		return err
 	}
+	stopAdmin, err := d.serveAdmin()
+	if err != nil {
+		d.closeListeners()
+		return err
+	}
+	defer stopAdmin()
+	d.started()
 	d.renewing()
 	defer func() { // of the configuration that is then in force
 		d.stopRenewing()
@@ -162,9 +178,38 @@ func (d *daemon) renewing() {
 	}
 }
 
+// inForce is a configuration and the credentials made of it.
+type inForce struct {
+	config *Config
+	set    *credentials.Set
+}
+
+// renewed tells the log and the metrics; so do the next two.
+func (d *daemon) renewed(r credentials.Renewal) {
+	d.log.renewal(r)
+	d.metrics.Renewal(r)
+}
+
+func (d *daemon) storeFailed(op string, err error) {
+	d.log.store(op, err)
+	d.metrics.StoreError(op, err)
+}
+
+func (d *daemon) served(x *proxy.Exchange) {
+	d.log.request(x)
+	d.metrics.Request(x)
+}
+
 // build makes everything a configuration says, and then puts it in force.
 func (d *daemon) build(cfg *Config) error {
 	egress := cfg.Proxy.Egress(http.ProxyFromEnvironment)
+	if d.metrics == nil {
+		d.metrics = metrics.New(metrics.Deps{
+			Status:   func() []credentials.Status { return d.live.Load().set.Status() },
+			Breakers: func() map[string]string { return d.proxy.Breakers() },
+			Dropped:  d.log.out.dropped.Load, Version: d.options.Version, Go: runtime.Version(),
+		})
+	}
 	way := d.way
 	if way == nil || !cfg.Proxy.SameEgress(d.config.Proxy) {
 		way = proxy.NewTransport(egress)
@@ -175,12 +220,12 @@ func (d *daemon) build(cfg *Config) error {
 	}
 	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{
 		Transport: way, NewTransport: ownTransport(egress), UserAgent: "bearerd/" + d.options.Version,
-		Observe: d.log.renewal, Store: kept.Store, ObserveStore: d.log.store, KnownScopes: presetScopes(),
+		Observe: d.renewed, Store: kept.Store, ObserveStore: d.storeFailed, KnownScopes: presetScopes(),
 	}, d.set)
 	if err != nil {
 		return err
 	}
-	deps := proxy.Deps{Authorizer: set.Authorizer, Policy: cfg.policy, Shim: set, Asked: cfg.scopesAsked, Egress: egress, Observe: d.log.request}
+	deps := proxy.Deps{Authorizer: set.Authorizer, Policy: cfg.policy, Shim: set, Asked: cfg.scopesAsked, Egress: egress, Observe: d.served, InFlight: d.metrics.InFlight}
 	if d.proxy == nil {
 		d.proxy = proxy.New(cfg.Proxy, deps, cfg.bindings)
 	} else {
@@ -193,6 +238,8 @@ func (d *daemon) build(cfg *Config) error {
 		d.store.close()
 	}
 	d.config, d.set, d.way, d.store = cfg, set, way, kept
+	d.live.Store(&inForce{cfg, set})
+	d.metrics.Reloaded(true)
 	return nil
 }
 
@@ -229,10 +276,15 @@ func (d *daemon) listen() error {
 			d.log.Info().Str("address", one.Addr().String()).Str("upstream", l.Upstream).Msg("listening")
 		}
 	}
-	if d.options.Started != nil {
-		d.options.Started(d.config, addresses)
-	}
+	d.addresses = addresses
 	return nil
+}
+
+// started tells who wants to know what runs, and where.
+func (d *daemon) started() {
+	if d.options.Started != nil {
+		d.options.Started(d.config, d.addresses)
+	}
 }
 
 func (d *daemon) closeListeners() {
@@ -290,6 +342,9 @@ func (d *daemon) reload() {
 	if err == nil && !sameAddresses(cfg.Proxy.Listeners, d.config.Proxy.Listeners) {
 		err = Mistakes{d.options.ConfigPath + ": proxy.listeners: addresses changed, which a reload cannot do; restart bearerd"}
 	}
+	if err == nil && cfg.Admin != d.config.Admin {
+		err = Mistakes{d.options.ConfigPath + ": admin: addresses changed, which a reload cannot do; restart bearerd"}
+	}
 	if err == nil && cfg.Log != d.config.Log {
 		err = Mistakes{d.options.ConfigPath + ": log: changed, which a reload cannot do; restart bearerd"}
 	}
@@ -298,6 +353,8 @@ func (d *daemon) reload() {
 	}
 	if err == nil {
 		d.renewing()
+	} else {
+		d.metrics.Reloaded(false)
 	}
 	var found Mistakes
 	switch {

@@ -37,6 +37,7 @@ policy:
   rules:
     - {name: read, callers: [local], upstreams: [auth, transfer], allow: [read]}
     - {name: submit, callers: [local], upstreams: [transfer], allow: [submit]}
+admin: {address: ""}
 `
 
 // Demo runs bearerd against an emulated Globus, both on this machine, until ctx

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -142,6 +143,8 @@ type buffer struct {
 	mu     sync.Mutex // guards out
 	out    *bufio.Writer
 	target io.Writer
+
+	dropped atomic.Uint64 // writes to target that failed, with the lines they had
 }
 
 // Write takes a line. What cannot be written is lost: logs fail open.
@@ -149,6 +152,7 @@ func (b *buffer) Write(line []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, err := b.out.Write(line); err != nil {
+		b.dropped.Add(1)
 		b.out.Reset(b.target) // or the error would stay, and with it no line ever be written
 	}
 	return len(line), nil
@@ -158,6 +162,7 @@ func (b *buffer) flush() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err := b.out.Flush(); err != nil {
+		b.dropped.Add(1)
 		b.out.Reset(b.target)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -45,6 +46,7 @@ type setup struct {
 	secret string
 	args   []string
 	env    []string
+	files  map[string]string
 }
 
 // Secret has Start write another client secret than the emulator's own.
@@ -56,17 +58,26 @@ func Args(args ...string) Option { return func(s *setup) { s.args = append(s.arg
 // Env adds NAME=value to an environment that has little else.
 func Env(pairs ...string) Option { return func(s *setup) { s.env = append(s.env, pairs...) } }
 
+// File writes another file beside the configuration, for bearerd's user alone.
+func File(name, text string) Option {
+	return func(s *setup) { s.files[name] = text }
+}
+
 // Start runs bearerd with a configuration (see Config) and returns when it
 // listens. When the test ends bearerd is stopped, must exit with 0, and must
 // have written no token and no secret.
 func Start(t testing.TB, config string, options ...Option) *Bearerd {
 	t.Helper()
-	s := setup{secret: emulator.DemoClientSecret}
+	s := setup{secret: emulator.DemoClientSecret, files: map[string]string{}}
 	for _, option := range options {
 		option(&s)
 	}
+	if !strings.Contains(config, "\nadmin:") {
+		config += "admin: {address: \"127.0.0.1:0\"}\n" // the usual port is one
+	}
 	b := &Bearerd{t: t, Dir: t.TempDir(), secrets: []string{s.secret, emulator.DemoClientSecret}, exited: make(chan struct{})}
-	for name, text := range map[string]string{configFile: config, secretFile: s.secret + "\n"} {
+	s.files[configFile], s.files[secretFile] = config, s.secret+"\n"
+	for name, text := range s.files {
 		if err := os.WriteFile(filepath.Join(b.Dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -93,6 +104,26 @@ func Start(t testing.TB, config string, options ...Option) *Bearerd {
 	}
 	b.URL = "http://" + address
 	return b
+}
+
+// AdminURL returns http://HOST:PORT of the admin section's address, or of
+// probe_address.
+func (b *Bearerd) AdminURL(key string) string {
+	b.t.Helper()
+	line := b.WaitLog(func(line map[string]any) bool {
+		return line["message"] == "admin listening" && line["key"] == "admin."+key
+	})
+	address, _ := line["address"].(string)
+	return "http://" + address
+}
+
+// Replace puts another file in the place of one, at once.
+func (b *Bearerd) Replace(name, text string) {
+	b.t.Helper()
+	next := filepath.Join(b.Dir, name+".next")
+	if err := errors.Join(os.WriteFile(next, []byte(text), 0o600), os.Rename(next, filepath.Join(b.Dir, name))); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // Log returns the log so far, a map for each line. Lines appear up to 0.1 s late.

@@ -70,6 +70,7 @@ credentials:
 		fmt.Fprintf(&b, "  margin: %v\n", g.Margin)
 	}
 	b.WriteString(`log: {format: json}
+admin: {address: "127.0.0.1:0"}
 policy:
   rules:
     - {name: read, callers: [local], upstreams: [auth, transfer], allow: [read]}

@@ -1,0 +1,70 @@
+package daemon
+
+import (
+	"net/http"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"bearerd/credentials"
+	"bearerd/proxy/admin"
+)
+
+// serveAdmin serves the admin section's addresses until stop is called, after the
+// drain: who asks meanwhile is told of it.
+func (d *daemon) serveAdmin() (stop func(), err error) {
+	operators, probes := admin.New(admin.Deps{
+		Status:    func() []credentials.Status { return d.live.Load().set.Status() },
+		Draining:  d.proxy.Draining,
+		Upstreams: func() map[string][]string { return d.live.Load().config.credentialsOf() },
+		Metrics:   d.metrics.Handler(),
+		Version:   d.options.Version,
+	})
+	var servers []*http.Server
+	var group errgroup.Group
+	stop = func() {
+		for _, server := range servers {
+			_ = server.Close()
+		}
+		_ = group.Wait() // the servers' ends
+	}
+	for _, one := range []struct {
+		key, address string
+		handler      http.Handler
+	}{{"admin.address", d.config.Admin.Address, operators}, {"admin.probe_address", d.config.Admin.ProbeAddress, probes}} {
+		if one.address == "" {
+			continue
+		}
+		opened, err := listen(one.address)
+		if err != nil {
+			stop()
+			return nil, &AddressError{one.key, one.address, err}
+		}
+		server := newServer(one.handler)
+		servers = append(servers, server)
+		for _, l := range opened {
+			group.Go(func() error { return server.Serve(l) })
+			d.log.Info().Str("address", l.Addr().String()).Str("key", one.key).Msg("admin listening")
+		}
+	}
+	return stop, nil
+}
+
+// credentialsOf returns the credentials that each upstream may be reached with.
+func (c *Config) credentialsOf() map[string][]string {
+	all := map[string][]string{}
+	for name, u := range c.Proxy.Upstreams {
+		all[name] = []string{u.Credential}
+		for _, route := range u.Routes {
+			all[name] = append(all[name], route.Credential)
+		}
+	}
+	for _, rule := range c.Policy.Rules {
+		for _, name := range rule.Upstreams {
+			if rule.Credential != "" && !slices.Contains(all[name], rule.Credential) {
+				all[name] = append(all[name], rule.Credential)
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,179 @@
+// Package metrics counts what the proxy and its credentials do, for Prometheus, on
+// a registry of its own. Labels come from the configuration and from fixed sets,
+// never from what a caller sent.
+package metrics
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"bearerd/credentials"
+	"bearerd/proxy"
+)
+
+// Deps are live values that are read when somebody asks for the metrics. All must
+// be set.
+type Deps struct {
+	Status   func() []credentials.Status
+	Breakers func() map[string]string // the state of each upstream's
+	Dropped  func() uint64            // log lines that were lost
+	Version  string
+	Go       string // its version
+}
+
+// Metrics is everything that is counted. It is safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests, errors, denied, renewals, uses, storeErrors *prometheus.CounterVec
+	received, sent                                        *prometheus.CounterVec
+	duration, upstreamDuration, renewalDuration           *prometheus.HistogramVec
+	inFlight                                              *prometheus.GaugeVec
+	reloaded, reloadedAt                                  prometheus.Gauge
+}
+
+// buckets are of seconds: a request takes as long as its upstream does.
+var buckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+
+// New returns an empty one.
+func New(deps Deps) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		made := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "bearerd_" + name, Help: help}, labels)
+		m.registry.MustRegister(made)
+		return made
+	}
+	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
+		made := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "bearerd_" + name, Help: help, Buckets: buckets}, labels)
+		m.registry.MustRegister(made)
+		return made
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		made := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "bearerd_" + name, Help: help}, labels)
+		m.registry.MustRegister(made)
+		return made
+	}
+	m.requests = counter("requests_total", "Requests answered.", "upstream", "method", "status")
+	m.errors = counter("errors_total", "Answers of bearerd's own, by their Bearerd-Error code.", "upstream", "code")
+	m.denied = counter("denied_total", "Requests that policy denied.", "caller", "upstream", "rule")
+	m.received = counter("response_bytes_total", "Bytes of responses' bodies sent to callers.", "upstream")
+	m.sent = counter("request_bytes_total", "Bytes of requests' bodies sent to upstreams.", "upstream")
+	m.duration = histogram("request_duration_seconds", "From a request's arrival to its answer's end.", "upstream")
+	m.upstreamDuration = histogram("upstream_request_duration_seconds", "From sending a request to an upstream to its response's headers.", "upstream")
+	m.inFlight = gauge("requests_in_flight", "Requests that are being served.", "upstream")
+	m.renewals = counter("token_renewals_total", "Token requests, and tokens read from the store, by outcome.", "credential", "result", "class")
+	m.renewalDuration = histogram("token_renewal_duration_seconds", "How long token requests took.", "credential")
+	m.uses = counter("token_uses_total", "Tokens put on requests, by how they stood.", "credential", "state")
+	m.storeErrors = counter("store_errors_total", "Operations of the token store that failed.", "op")
+	m.reloaded = gauge("config_last_reload_successful", "Whether the last load of the configuration was good (1).").WithLabelValues()
+	m.reloadedAt = gauge("config_last_reload_success_timestamp_seconds", "When the configuration in force was loaded.").WithLabelValues()
+	gauge("build_info", "The running version; always 1.", "version", "go_version").WithLabelValues(deps.Version, deps.Go).Set(1)
+	m.registry.MustRegister(
+		live{deps}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "bearerd_log_dropped_total", Help: "Log lines that were lost."},
+			func() float64 { return float64(deps.Dropped()) }),
+	)
+	return m
+}
+
+// Handler serves them.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+// methods are those that have a label of their own.
+var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+// Request is a proxy.Observer.
+func (m *Metrics) Request(x *proxy.Exchange) {
+	method := x.Method
+	if !slices.Contains(methods, method) {
+		method = "other"
+	}
+	m.requests.WithLabelValues(x.Upstream, method, strconv.Itoa(x.Status)).Inc()
+	m.duration.WithLabelValues(x.Upstream).Observe(x.Total.Seconds())
+	m.received.WithLabelValues(x.Upstream).Add(float64(x.Received))
+	m.sent.WithLabelValues(x.Upstream).Add(float64(x.Sent()))
+	if x.Attempts > 0 {
+		m.upstreamDuration.WithLabelValues(x.Upstream).Observe(x.UpstreamTime.Seconds())
+	}
+	if x.Code != "" {
+		m.errors.WithLabelValues(x.Upstream, x.Code).Inc()
+	}
+	if x.Decision == "deny" {
+		m.denied.WithLabelValues(x.Caller, x.Upstream, x.Rule).Inc()
+	}
+	if x.TokenState != "" {
+		m.uses.WithLabelValues(x.Credential, string(x.TokenState)).Inc()
+	}
+}
+
+// InFlight tells that delta more requests of an upstream are being served.
+func (m *Metrics) InFlight(upstream string, delta int) {
+	m.inFlight.WithLabelValues(upstream).Add(float64(delta))
+}
+
+// Renewal is a credentials.Observer.
+func (m *Metrics) Renewal(r credentials.Renewal) {
+	result := "ok"
+	switch {
+	case r.Err != nil:
+		result = "failed"
+	case r.Stored:
+		result = "stored"
+	}
+	m.renewals.WithLabelValues(r.Credential, result, string(r.Class)).Inc()
+	if !r.Stored {
+		m.renewalDuration.WithLabelValues(r.Credential).Observe(r.Took.Seconds())
+	}
+}
+
+// StoreError tells that an operation of the store failed.
+func (m *Metrics) StoreError(op string, _ error) { m.storeErrors.WithLabelValues(op).Inc() }
+
+// Reloaded tells whether a configuration was put in force.
+func (m *Metrics) Reloaded(ok bool) {
+	m.reloaded.Set(0)
+	if ok {
+		m.reloaded.Set(1)
+		m.reloadedAt.Set(float64(time.Now().Unix()))
+	}
+}
+
+// live is what is read when somebody asks.
+type live struct{ deps Deps }
+
+var (
+	expiry  = prometheus.NewDesc("bearerd_token_expiry_timestamp_seconds", "When the token held ends.", []string{"credential"}, nil)
+	breaker = prometheus.NewDesc("bearerd_breaker_state", "The state an upstream's breaker is in (1) and those it is not in (0).", []string{"upstream", "state"}, nil)
+)
+
+// Describe is prometheus.Collector's.
+func (live) Describe(out chan<- *prometheus.Desc) {
+	out <- expiry
+	out <- breaker
+}
+
+// Collect is prometheus.Collector's.
+func (l live) Collect(out chan<- prometheus.Metric) {
+	for _, s := range l.deps.Status() {
+		if !s.ExpiresAt.IsZero() {
+			out <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, float64(s.ExpiresAt.Unix()), s.Credential)
+		}
+	}
+	for upstream, state := range l.deps.Breakers() {
+		for _, one := range []string{"closed", "half-open", "open"} {
+			in := 0.0
+			if one == state {
+				in = 1
+			}
+			out <- prometheus.MustNewConstMetric(breaker, prometheus.GaugeValue, in, upstream, one)
+		}
+	}
+}

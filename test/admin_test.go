@@ -1,0 +1,295 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bearerd/test/emulator"
+	"bearerd/test/harness"
+)
+
+// withAdmin is the usual configuration with both of the admin section's addresses.
+func withAdmin(g *harness.Globus, rules ...string) string {
+	return strings.Replace(harness.Config(g, rules...), "admin: {", "admin: {probe_address: \"127.0.0.1:0\", ", 1)
+}
+
+// waitFor asks until the answer has a status.
+func waitFor(t *testing.T, url string, status int) string {
+	t.Helper()
+	client := newClient(t)
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		got, body := get(t, client, url)
+		if got == status {
+			return body
+		}
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("%s is answered %d %s, want %d", url, got, body, status)
+		}
+	}
+}
+
+func TestAdmin_ReadyOnceEveryTokenWasThereAndThenUntilTheDrain(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	g.FailTokens(2, emulator.Unavailable())
+	b := harness.Start(t, withAdmin(g))
+	operators, probes := b.AdminURL("address"), b.AdminURL("probe_address")
+	body := waitFor(t, probes+"/readyz", http.StatusServiceUnavailable)
+	if !strings.Contains(body, "[-]credential/transfer none: ") || !strings.Contains(body, "(server, 503") {
+		t.Errorf("not ready without saying why: %s", body)
+	}
+	waitFor(t, probes+"/livez", http.StatusOK)
+	waitFor(t, operators+"/readyz", http.StatusOK)
+	g.FailTokens(1000, emulator.Aborted())
+	g.Revoke("")
+	client := newClient(t)
+	if status, _ := get(t, client, b.URL+taskList); status == http.StatusOK {
+		t.Error("a revoked token was good")
+	}
+	waitFor(t, probes+"/readyz", http.StatusOK)
+	if body := waitFor(t, operators+"/readyz?verbose", http.StatusOK); !strings.Contains(body, "credential/auth ok") {
+		t.Errorf("verbose says %s", body)
+	}
+	waitFor(t, operators+"/readyz?upstream=auth", http.StatusOK)
+	waitFor(t, operators+"/readyz?upstream=nobody", http.StatusNotFound)
+}
+
+func TestAdmin_NotReadyWhileDraining(t *testing.T) {
+	upstream, entered, release := slow(t)
+	b := harness.Start(t, fmt.Sprintf(slowConfig, upstream, "0s"))
+	ready := b.AdminURL("address") + "/readyz"
+	waitFor(t, ready, http.StatusOK)
+	client := newClient(t)
+	ended := make(chan int)
+	go func() {
+		status, _ := get(t, client, b.URL+"/slow/x")
+		ended <- status
+	}()
+	<-entered
+	b.Signal(syscall.SIGTERM)
+	if body := waitFor(t, ready, http.StatusServiceUnavailable); !strings.Contains(body, "draining") {
+		t.Errorf("draining, and said %s", body)
+	}
+	close(release)
+	if status := <-ended; status != http.StatusOK {
+		t.Errorf("the request under way was answered %d", status)
+	}
+	if code := b.Wait(); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}
+
+func TestAdmin_IsNothingForWebPagesAndForeignHosts(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	b := harness.Start(t, withAdmin(g))
+	for _, tt := range []struct {
+		key, header, value string
+		want               int
+	}{
+		{"address", "Host", "localhost:1", 200},
+		{"address", "Host", "[::1]:9641", 200},
+		{"address", "Host", "evil.example", 421},
+		{"address", "Host", "10.0.0.1", 421},
+		{"address", "Origin", "http://localhost", 403},
+		{"address", "Sec-Fetch-Site", "same-origin", 403},
+		{"probe_address", "Host", "10.1.2.3:9642", 200},
+	} {
+		req, _ := http.NewRequest(http.MethodGet, b.AdminURL(tt.key)+"/livez", nil)
+		req.Header.Set(tt.header, tt.value)
+		if tt.header == "Host" {
+			req.Host = tt.value
+		}
+		resp, err := newClient(t).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != tt.want {
+			t.Errorf("%s with %s: %s is answered %d, want %d", tt.key, tt.header, tt.value, resp.StatusCode, tt.want)
+		}
+	}
+	for _, path := range []string{"/api/v1/status", "/", "/debug/pprof/"} {
+		waitFor(t, b.AdminURL("probe_address")+path, http.StatusNotFound)
+	}
+	resp, err := newClient(t).Post(b.AdminURL("address")+"/readyz", "text/plain", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST is answered %d", resp.StatusCode)
+	}
+}
+
+// metricNames are the contract's.
+var metricNames = []string{
+	"bearerd_breaker_state", "bearerd_build_info", "bearerd_config_last_reload_success_timestamp_seconds", "bearerd_config_last_reload_successful",
+	"bearerd_denied_total", "bearerd_errors_total", "bearerd_log_dropped_total", "bearerd_request_bytes_total", "bearerd_request_duration_seconds",
+	"bearerd_requests_in_flight", "bearerd_requests_total", "bearerd_response_bytes_total", "bearerd_store_errors_total",
+	"bearerd_token_expiry_timestamp_seconds", "bearerd_token_renewal_duration_seconds", "bearerd_token_renewals_total", "bearerd_token_uses_total",
+	"bearerd_upstream_request_duration_seconds",
+}
+
+func TestAdmin_MetricsHaveTheContractsNames(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	config := strings.Replace(withAdmin(g), "  clients:\n", "  store: {redis: \"redis://127.0.0.1:1\", keys: [file:key]}\n  clients:\n", 1)
+	b := harness.Start(t, config, harness.File("key", "a key that is good for a test of metrics"))
+	client := newClient(t)
+	get(t, client, b.URL+taskList)
+	if status, _ := get(t, client, b.URL+"/transfer/%2e%2e/"); status != http.StatusBadRequest {
+		t.Errorf("answered %d", status)
+	}
+	req, _ := http.NewRequest("DELETE", b.URL+"/transfer/v0.10/endpoint/x", nil)
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	b.Requests(3)
+	body := waitFor(t, b.AdminURL("probe_address")+"/metrics", http.StatusOK)
+	var names []string
+	for _, found := range regexp.MustCompile(`(?m)^# TYPE (bearerd_\w+)`).FindAllStringSubmatch(body, -1) {
+		names = append(names, found[1])
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, metricNames) {
+		t.Errorf("metrics %q, want %q", names, metricNames)
+	}
+	for _, line := range []string{
+		`bearerd_requests_total{method="GET",status="200",upstream="transfer"} 1`,
+		`bearerd_requests_in_flight{upstream="transfer"} 0`,
+		`bearerd_denied_total{caller="local",rule="",upstream="transfer"} 1`,
+		`bearerd_errors_total{code="denied",upstream="transfer"} 1`,
+		`bearerd_token_renewals_total{class="",credential="transfer",result="ok"} 1`,
+		`bearerd_token_uses_total{credential="transfer",state="fresh"} 1`,
+		`bearerd_breaker_state{state="closed",upstream="transfer"} 1`,
+		`bearerd_config_last_reload_successful 1`,
+	} {
+		if !strings.Contains(body, line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	harness.CheckNoSecrets(t, []byte(body), g)
+}
+
+func TestStatus_ShowsHowCredentialsStand(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	b := harness.Start(t, withAdmin(g))
+	url := b.AdminURL("address")
+	run := func(args ...string) (string, int) {
+		t.Helper()
+		command := exec.Command(harness.Binary(t), args...)
+		command.Dir = b.Dir
+		out, _ := command.CombinedOutput() // its outcome is in ProcessState
+		return string(out), command.ProcessState.ExitCode()
+	}
+	if out, code := run("healthcheck", "--wait", "20s", "--admin-url", url); code != 0 || out != "ready\n" {
+		t.Errorf("healthcheck: exit %d, %s", code, out)
+	}
+	get(t, newClient(t), b.URL+taskList)
+	out, code := run("status", "--admin-url", url)
+	for _, want := range []string{"ready", "CREDENTIAL", "transfer", "fresh", "transfer.api.globus.org", "file:secret", "memory", "sha256:"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("status does not say %q:\n%s", want, out)
+		}
+	}
+	text, codeJSON := run("status", "--json", "--admin-url", url)
+	var report struct {
+		Ready       bool
+		Credentials []map[string]any
+	}
+	if err := json.Unmarshal([]byte(text), &report); err != nil || code != 0 || codeJSON != 0 || !report.Ready || len(report.Credentials) != 2 {
+		t.Errorf("exits %d and %d, %v: %s", code, codeJSON, err, text)
+	}
+	harness.CheckNoSecrets(t, []byte(out+text), g)
+	b.Stop()
+	for _, command := range []string{"status", "healthcheck"} {
+		if out, code := run(command, "--admin-url", url); code != 69 || !strings.Contains(out, "no bearerd answers at "+url) {
+			t.Errorf("%s without a daemon: exit %d, %s", command, code, out)
+		}
+	}
+}
+
+func TestHealthcheck_SaysWhyItIsNotReady(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	g.SetSecret("rotated")
+	b := harness.Start(t, withAdmin(g))
+	waitFor(t, b.AdminURL("address")+"/readyz", http.StatusServiceUnavailable)
+	b.WaitLog(func(line map[string]any) bool { return line["message"] == "token renewal failed" })
+	out, err := exec.Command(harness.Binary(t), "healthcheck", "--admin-url", b.AdminURL("address")).CombinedOutput()
+	exit, ok := err.(*exec.ExitError)
+	if !ok || exit.ExitCode() != 1 || !strings.Contains(string(out), "(client, 401 UNAUTHORIZED)") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// A bearerd that starts while Auth is down serves at once what the one before it
+// left in the store.
+func TestStore_ARestartWithAuthDownServesFromTheStore(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	dir := t.TempDir()
+	config := strings.Replace(withAdmin(g), "  clients:\n", "  store: file:"+dir+"/tokens\n  clients:\n", 1)
+	first := harness.Start(t, config)
+	waitFor(t, first.AdminURL("address")+"/readyz", http.StatusOK)
+	client := newClient(t)
+	if status, body := get(t, client, first.URL+taskList); status != http.StatusOK {
+		t.Fatalf("answered %d %s", status, body)
+	}
+	first.Stop()
+	requests := g.Count("auth", "/v2/oauth2/token")
+	g.CloseAuth()
+	second := harness.Start(t, config)
+	if status, body := get(t, client, second.URL+taskList); status != http.StatusOK {
+		t.Errorf("answered %d %s, want the token of the store", status, body)
+	}
+	waitFor(t, second.AdminURL("address")+"/readyz", http.StatusOK)
+	if lines := second.Lines("token read from the store"); len(lines) != 2 {
+		t.Errorf("%d tokens were read from the store, want 2", len(lines))
+	}
+	t.Logf("restart with the token endpoint down and a file store: first request served from the store, %d token requests", g.Count("auth", "/v2/oauth2/token")-requests)
+}
+
+// A bearerd beside a tool presents its projected ServiceAccount token to a central
+// one, which knows it as a caller's key here.
+func TestToken_AFileOfASidecarIsPresentedAndFollowed(t *testing.T) {
+	seen := make(chan string, 16)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- r.Header.Get("Authorization")
+		_, _ = io.WriteString(w, "ok")
+	}))
+	defer server.Close()
+	config := `proxy:
+  listeners: [{address: "127.0.0.1:0"}]
+  upstreams: {central: {url: "` + server.URL + `", insecure_http: true, credential: chained}}
+  drain: {delay: 0s}
+credentials:
+  tokens: {chained: {token: "file:token"}}
+policy:
+  rules: [{name: all, callers: [local], upstreams: [central], methods: [GET], paths: [/**]}]
+`
+	b := harness.Start(t, config, harness.File("token", "first.projected.token"))
+	client := newClient(t)
+	get(t, client, b.URL+"/central/transfer/v0.10/task_list")
+	if got := <-seen; got != "Bearer first.projected.token" {
+		t.Error("the token of the file was not presented")
+	}
+	b.Replace("token", "second.projected.token")
+	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		get(t, client, b.URL+"/central/x")
+		if <-seen == "Bearer second.projected.token" {
+			return
+		}
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("the token of the file changed and what is presented did not")
+		}
+	}
+}
