@@ -62,11 +62,11 @@ func (c *client) same(other *client) bool {
 
 // place is where its tokens come from: the token endpoint, or the issuer that
 // names it.
-func (cfg ClientConfig) place() string {
-	if cfg.Issuer != "" {
-		return cfg.Issuer
+func (c *ClientConfig) place() string {
+	if c.Issuer != "" {
+		return c.Issuer
 	}
-	return cfg.TokenURL
+	return c.TokenURL
 }
 
 // secrets is a ClientAuth by shared secret, of which there may be several while

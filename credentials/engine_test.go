@@ -379,8 +379,11 @@ func TestSet_RunTriesAgainUntilARequiredTokenIsThere(t *testing.T) {
 		set := newSet(t, globusConfig(), emulator.DemoClientSecret, Deps{Transport: g}, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		set.Warm(ctx)
-		ended := make(chan error)
-		go func() { ended <- set.Run(ctx) }()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = set.Run(ctx)
+		}()
 		time.Sleep(10 * time.Minute)
 		g.heals()
 		time.Sleep(longestBackoff)

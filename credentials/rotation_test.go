@@ -64,8 +64,11 @@ func rotating(t *testing.T, g *globus, refs ...Reference) *Set {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	set.Warm(ctx)
-	ended := make(chan error)
-	go func() { ended <- set.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = set.Run(ctx)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		<-ended
@@ -155,8 +158,11 @@ func TestWatched_ATokenFileIsReadAnewWhenItChanges(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error)
-		go func() { ended <- set.Run(ctx) }()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = set.Run(ctx)
+		}()
 		authorizer, _ := set.Authorizer("chained")
 		w := authorizer.(*watched)
 		first := *w.current.Load()

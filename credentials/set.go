@@ -166,7 +166,7 @@ func (s *Set) sameRight(name string, old *Set) bool {
 }
 
 func sameParameters(a, b map[string]Texts) bool {
-	return maps.EqualFunc(a, b, func(x, y Texts) bool { return slices.Equal(x, y) })
+	return maps.EqualFunc(a, b, slices.Equal[Texts])
 }
 
 // Warm has every credential by grant that has no token get one: from the store,

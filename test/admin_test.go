@@ -2,6 +2,7 @@ package test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,8 +20,8 @@ import (
 )
 
 // withAdmin is the usual configuration with both of the admin section's addresses.
-func withAdmin(g *harness.Globus, rules ...string) string {
-	return strings.Replace(harness.Config(g, rules...), "admin: {", "admin: {probe_address: \"127.0.0.1:0\", ", 1)
+func withAdmin(g *harness.Globus) string {
+	return strings.Replace(harness.Config(g), "admin: {", "admin: {probe_address: \"127.0.0.1:0\", ", 1)
 }
 
 // waitFor asks until the answer has a status.
@@ -226,7 +227,7 @@ func TestHealthcheck_SaysWhyItIsNotReady(t *testing.T) {
 	waitFor(t, b.AdminURL("address")+"/readyz", http.StatusServiceUnavailable)
 	b.WaitLog(func(line map[string]any) bool { return line["message"] == "token renewal failed" })
 	out, err := exec.Command(harness.Binary(t), "healthcheck", "--admin-url", b.AdminURL("address")).CombinedOutput()
-	exit, ok := err.(*exec.ExitError)
+	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok || exit.ExitCode() != 1 || !strings.Contains(string(out), "(client, 401 UNAUTHORIZED)") {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -72,8 +72,11 @@ func ours(t *testing.T, e *endpoint) getter {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- set.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = set.Run(ctx)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		<-ended
