@@ -14,14 +14,14 @@ LOG := $(CACHE)/test.log
 DIST ?= dist
 PYTHONS := sdk4 sdk3 cli
 
-.PHONY: build test lint clients packages demo dist fuzz clean
+.PHONY: build test lint provider clients packages demo dist fuzz clean
 
 build:
 	go build -o bearerd .
 
 # The log has every line of every test; printed are those of tests that failed or
 # were skipped, a line a package, and which real clients took part.
-test: packages lint clients
+test: packages lint clients provider
 	@mkdir -p $(CACHE)
 	@echo "go test -race ./..."
 	@go test -race -count=1 -timeout 10m -v ./... >$(LOG).part 2>&1 || failed=$$?; \
@@ -51,6 +51,14 @@ $(CACHE)/clients/%/installed: test/clients/requirements-%.txt
 	touch $@
 
 $(CACHE)/clients/javascript/installed: test/clients/javascript/package.json test/clients/javascript/package-lock.json
+	rm -rf $(@D) && mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --silent --no-audit --no-fund --ignore-scripts
+	touch $@
+
+provider: $(CACHE)/provider/installed
+
+$(CACHE)/provider/installed: test/provider/javascript/package.json test/provider/javascript/package-lock.json
 	rm -rf $(@D) && mkdir -p $(@D)
 	cp $^ $(@D)
 	npm ci --prefix $(@D) --silent --no-audit --no-fund --ignore-scripts

@@ -43,6 +43,7 @@ type tokenRow struct {
 	ExpiresAt      time.Time `json:"expires_at,omitzero"`
 	Fingerprint    string    `json:"fingerprint"`
 	Token          string    `json:"access_token,omitempty"`
+	Warning        string    `json:"warning,omitempty"` // it is good for less than was asked for
 	Error          string    `json:"error,omitempty"`
 }
 
@@ -77,7 +78,7 @@ func PrintTokens(ctx context.Context, out io.Writer, options TokenOptions) error
 	for _, granted := range results {
 		row := tokenRow{
 			ResourceServer: granted.ResourceServer, Credential: granted.Credential, Upstreams: users[granted.Credential],
-			Asked: granted.Asked, Granted: granted.Token.Scopes, Fingerprint: granted.Token.Fingerprint(),
+			Asked: granted.Asked, Granted: granted.Token.Scopes, Fingerprint: granted.Token.Fingerprint(), Warning: granted.Warning,
 		}
 		if !granted.Token.ExpiresAt.IsZero() {
 			row.ExpiresAt = granted.Token.ExpiresAt.UTC().Truncate(time.Second)
@@ -151,7 +152,17 @@ func printTable(out io.Writer, rows []tokenRow, reveal bool) error {
 		}
 		line(cells...)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.Warning != "" {
+			if _, err := fmt.Fprintf(out, "%s: %s\n", row.Credential, row.Warning); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func dash(text string) string {
