@@ -1,6 +1,7 @@
 package credentials
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -242,7 +243,7 @@ func parseAnswer(contentType string, body []byte, asked time.Time) ([]Token, err
 		return nil, errors.New("answered 200 without JSON; a login page or another service may stand in between")
 	}
 	var top answer
-	if err := json.Unmarshal(body, &top); err != nil {
+	if err := errors.Join(checkKeys(body), json.Unmarshal(body, &top)); err != nil {
 		return nil, errors.New("answered 200 with JSON that is no token response")
 	}
 	tokens := make([]Token, 0, 1+len(top.OtherTokens))
@@ -260,6 +261,60 @@ func parseAnswer(contentType string, body []byte, asked time.Time) ([]Token, err
 	}
 	return tokens, nil
 }
+
+// checkKeys refuses JSON in which one reader could find another token than the
+// next: with a key twice in one object, or with a known key in another case, which
+// encoding/json takes for the key itself.
+func checkKeys(body []byte) error {
+	ambiguous := errors.New("ambiguous keys")
+	type object struct {
+		seen  map[string]bool // nil: a list
+		isKey bool            // the next token is a key
+	}
+	var open []object
+	value := func() { // a value has ended
+		if len(open) > 0 && open[len(open)-1].seen != nil {
+			open[len(open)-1].isKey = true
+		}
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	for {
+		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch token {
+		case json.Delim('{'):
+			open = append(open, object{map[string]bool{}, true})
+			continue
+		case json.Delim('['):
+			open = append(open, object{})
+			continue
+		case json.Delim('}'), json.Delim(']'):
+			open = open[:len(open)-1]
+			value()
+			continue
+		}
+		if len(open) == 0 || !open[len(open)-1].isKey {
+			value()
+			continue
+		}
+		here := &open[len(open)-1]
+		key, _ := token.(string)
+		folded := strings.ToLower(key)
+		if here.seen[folded] || folded != key && slices.Contains(answerKeys, folded) {
+			return ambiguous
+		}
+		here.seen[folded], here.isKey = true, false
+	}
+}
+
+// answerKeys are those of answer.
+var answerKeys = []string{"access_token", "token_type", "expires_in", "scope", "resource_server", "other_tokens"}
 
 func (a answer) token(asked time.Time) (Token, error) {
 	if !strings.EqualFold(a.TokenType, "bearer") {

@@ -297,7 +297,9 @@ func (s *Set) Grant(ctx context.Context, credentials []string) []Granted {
 	}
 	for _, r := range rounds(members) {
 		start := time.Now()
-		for c, got := range r.ask(ctx) {
+		outcomes := r.ask(ctx)
+		for _, c := range r {
+			got := outcomes[c]
 			c.settle(got.token, got.warning, got.err, start)
 			result := &results[at[c]]
 			result.Token, result.Warning, result.Err = got.token, got.warning, got.err
@@ -395,7 +397,9 @@ func (r round) warm(ctx context.Context) {
 	if len(need) == 0 {
 		return
 	}
-	for c, got := range need.ask(ctx) {
+	outcomes := need.ask(ctx)
+	for _, c := range need {
+		got := outcomes[c]
 		c.settle(got.token, got.warning, got.err, start)
 		if got.err == nil {
 			c.shelf.put(ctx, c.key, got.token)
