@@ -1,12 +1,11 @@
 package test
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -260,37 +259,50 @@ func TestStore_ARestartWithAuthDownServesFromTheStore(t *testing.T) {
 }
 
 // A bearerd beside a tool presents its projected ServiceAccount token to a central
-// one, which knows it as a caller's key here.
-func TestToken_AFileOfASidecarIsPresentedAndFollowed(t *testing.T) {
-	seen := make(chan string, 16)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		seen <- r.Header.Get("Authorization")
-		_, _ = io.WriteString(w, "ok")
-	}))
-	defer server.Close()
-	config := `proxy:
+// one, which has the service account. The central one knows it as a caller's key.
+func TestToken_AFileOfASidecarIsPresentedToACentralBearerd(t *testing.T) {
+	const first, second = "first.projected.token", "second.projected.token"
+	g := harness.NewGlobus(t, emulator.Config{})
+	config := strings.Replace(harness.Config(g), "policy:\n", "policy:\n  callers: [{name: pod, key: file:keys}]\n", 1)
+	config = strings.Replace(config, "callers: [local]", "callers: [pod]", 1)
+	central := harness.Start(t, config, harness.File("keys", fmt.Sprintf("%x\n%x\n", sha256.Sum256([]byte(first)), sha256.Sum256([]byte(second)))))
+	sidecar := harness.Start(t, `proxy:
   listeners: [{address: "127.0.0.1:0"}]
-  upstreams: {central: {url: "` + server.URL + `", insecure_http: true, credential: chained}}
+  upstreams: {transfer: {url: "`+central.URL+`/transfer", insecure_http: true, credential: chained}}
   drain: {delay: 0s}
 credentials:
   tokens: {chained: {token: "file:token"}}
 policy:
-  rules: [{name: all, callers: [local], upstreams: [central], methods: [GET], paths: [/**]}]
-`
-	b := harness.Start(t, config, harness.File("token", "first.projected.token"))
+  rules: [{name: all, callers: [local], upstreams: [transfer], methods: [GET], paths: [/**]}]
+`, harness.File("token", first))
 	client := newClient(t)
-	get(t, client, b.URL+"/central/transfer/v0.10/task_list")
-	if got := <-seen; got != "Bearer first.projected.token" {
-		t.Error("the token of the file was not presented")
+	if status, body := get(t, client, central.URL+taskList); status != http.StatusForbidden && status != http.StatusUnauthorized {
+		t.Errorf("without the token the central one answers %d %s", status, body)
 	}
-	b.Replace("token", "second.projected.token")
-	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-		get(t, client, b.URL+"/central/x")
-		if <-seen == "Bearer second.projected.token" {
-			return
+	if status, body := get(t, client, sidecar.URL+taskList); status != http.StatusOK {
+		t.Fatalf("through both: %d %s", status, body)
+	}
+	fingerprint := func() any {
+		lines := sidecar.Lines("request")
+		return lines[len(lines)-1]["fingerprint"]
+	}
+	sidecar.Requests(1)
+	before := fingerprint()
+	sidecar.Replace("token", second)
+	for asked, start := 1, time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		if status, body := get(t, client, sidecar.URL+taskList); status != http.StatusOK {
+			t.Fatalf("through both: %d %s", status, body)
+		}
+		asked++
+		sidecar.Requests(asked)
+		if fingerprint() != before {
+			break
 		}
 		if time.Since(start) > 20*time.Second {
-			t.Fatal("the token of the file changed and what is presented did not")
+			t.Fatal("the file changed and what is presented did not")
 		}
+	}
+	if output := string(sidecar.Output()) + string(central.Output()); strings.Contains(output, first) || strings.Contains(output, second) {
+		t.Error("a projected token is in the log")
 	}
 }
