@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,11 +94,12 @@ func TestEngine_NoMalformedAnswerIsAcceptedWedgesOrPrints(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := newGlobus()
-				now := transport(g.RoundTrip)
-				c := transferCredential(transport(func(req *http.Request) (*http.Response, error) { return now(req) }))
+				var now atomic.Value
+				now.Store(transport(g.RoundTrip))
+				c := transferCredential(transport(func(req *http.Request) (*http.Response, error) { return now.Load().(transport)(req) }))
 				defer running(t, c)()
 				first := mustToken(t, c)
-				now = malformed
+				now.Store(malformed)
 				time.Sleep(47 * time.Hour) // every renewal gets it
 				synctest.Wait()
 				if !mustToken(t, c).Same(first) {
@@ -111,7 +113,7 @@ func TestEngine_NoMalformedAnswerIsAcceptedWedgesOrPrints(t *testing.T) {
 				}
 				wantNothingOf(t, "the error", err.Error(), canary)
 				wantNothingOf(t, "the status", printed(t, c.status(time.Now())), canary)
-				now = g.RoundTrip
+				now.Store(transport(g.RoundTrip))
 				time.Sleep(longestProbe)
 				synctest.Wait()
 				if mustToken(t, c).Same(first) {

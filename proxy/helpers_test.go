@@ -43,7 +43,8 @@ type rig struct {
 	addr string
 
 	t         *testing.T
-	mu        sync.Mutex // guards exchanges
+	serving   sync.RWMutex // held for reading while a request is served
+	mu        sync.Mutex   // guards the fields below
 	exchanges []*proxy.Exchange
 	renewals  []credentials.Renewal
 }
@@ -99,7 +100,13 @@ func newRig(t *testing.T, s settings) *rig {
 	r.url = "http://" + r.addr
 	cfg, deps, bindings := r.parts(s)
 	r.Proxy = proxy.New(cfg, deps, bindings)
-	server := &http.Server{Handler: r.Listener(0), DisableGeneralOptionsHandler: true}
+	listener := r.Listener(0)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.serving.RLock()
+		defer r.serving.RUnlock()
+		listener.ServeHTTP(w, req)
+	})
+	server := &http.Server{Handler: handler, DisableGeneralOptionsHandler: true}
 	served := make(chan struct{})
 	go func() {
 		_ = server.Serve(l)
@@ -154,8 +161,11 @@ func (r *rig) parts(s settings) (proxy.Config, proxy.Deps, map[string]string) {
 	return cfg, deps, cfg.Bind(s.rules, failing{r.t})
 }
 
-// seen returns the exchanges told to the observer and forgets them.
+// seen returns the exchanges told to the observer and forgets them. It waits for
+// those under way: a caller has read its answer before the observer is told.
 func (r *rig) seen() []*proxy.Exchange {
+	r.serving.Lock()
+	defer r.serving.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	seen := r.exchanges

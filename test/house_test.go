@@ -30,7 +30,6 @@ var arrows = map[string][]string{
 	"bearerd/test/harness":           {"bearerd/test/emulator"},
 
 	"bearerd/test/redis":             {"bearerd/test/harness"},
-	"bearerd/test/provider":          {"bearerd/test/harness"},
 	"bearerd/test/harness/nosecrets": {"bearerd/test/emulator", "bearerd/test/harness"},
 }
 
