@@ -278,7 +278,7 @@ func (c *ClientCredentials) askFor(ctx context.Context, scopes []string) (Token,
 func (c *ClientCredentials) pick(tokens []Token) (Token, string, error) {
 	for _, tok := range tokens {
 		if tok.ResourceServer == c.key.ResourceServer {
-			return tok, missingScopes(c.key.Scopes, tok.Scopes), nil
+			return tok, warningOf(c.key.Scopes, tok), nil
 		}
 	}
 	reason := "the answer has no token for resource server " + c.key.ResourceServer + "; check scopes and resource_server"
@@ -288,20 +288,24 @@ func (c *ClientCredentials) pick(tokens []Token) (Token, string, error) {
 	return Token{}, "", c.endpoint.fail(http.StatusOK, "", ClassScope, reason)
 }
 
-// missingScopes says which scopes were asked for and not granted. An endpoint that
-// names none granted what was asked (RFC 6749 §5.1).
-func missingScopes(asked, granted []string) string {
-	var missing []string
+// warningOf says what of a token is less than was asked for: scopes that were not
+// granted, or an end that was not told. An endpoint that names no scopes granted
+// what was asked (RFC 6749 §5.1).
+func warningOf(asked []string, tok Token) string {
+	var warnings, missing []string
 	for _, scope := range asked {
 		root, _, _ := strings.Cut(scope, "[")
-		if granted != nil && !slices.Contains(granted, scope) && !slices.Contains(granted, root) {
+		if tok.Scopes != nil && !slices.Contains(tok.Scopes, scope) && !slices.Contains(tok.Scopes, root) {
 			missing = append(missing, root)
 		}
 	}
-	if len(missing) == 0 {
-		return ""
+	if len(missing) > 0 {
+		warnings = append(warnings, "not granted: "+strings.Join(missing, " "))
 	}
-	return "not granted: " + strings.Join(missing, " ")
+	if tok.assumedLife {
+		warnings = append(warnings, "the token endpoint does not say how long the token lives (expires_in); it is used for "+unstatedLife.String())
+	}
+	return strings.Join(warnings, "; ")
 }
 
 // spend enters a request that is about to be made, or returns why it may not be.

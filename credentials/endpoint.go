@@ -320,7 +320,7 @@ func (a answer) token(asked time.Time) (Token, error) {
 	if !strings.EqualFold(a.TokenType, "bearer") {
 		return Token{}, errors.New("token_type is not bearer")
 	}
-	life, err := lifetime(a.ExpiresIn)
+	life, stated, err := lifetime(a.ExpiresIn)
 	if err != nil {
 		return Token{}, err
 	}
@@ -329,7 +329,7 @@ func (a answer) token(asked time.Time) (Token, error) {
 		return Token{}, err
 	}
 	tok.ResourceServer = a.ResourceServer
-	tok.lifetime = life
+	tok.lifetime, tok.assumedLife = life, !stated
 	tok.ExpiresAt = asked.Add(life)
 	if a.Scope != nil {
 		tok.Scopes = strings.Fields(*a.Scope)
@@ -337,21 +337,24 @@ func (a answer) token(asked time.Time) (Token, error) {
 	return tok, nil
 }
 
-// lifetime reads expires_in: seconds as a number or as a string of one. A
-// missing one is taken for 5 min, and none counts for more than 7 days.
-func lifetime(raw json.RawMessage) (time.Duration, error) {
-	text := strings.Trim(string(raw), `"`)
-	if text == "" || text == "null" {
-		return unstatedLife, nil
+// lifetime reads expires_in: seconds as a number or as a string of one. A missing
+// one is taken for 5 min, and none counts for more than 7 days.
+func lifetime(raw json.RawMessage) (life time.Duration, stated bool, err error) {
+	var number json.Number // takes both forms, and nothing but JSON's numbers
+	if raw == nil || string(raw) == "null" {
+		return unstatedLife, false, nil
 	}
-	seconds, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsNaN(seconds) {
-		return 0, errors.New("expires_in is not a number of seconds")
+	if err := json.Unmarshal(raw, &number); err != nil {
+		return 0, false, errors.New("expires_in is not a number of seconds")
 	}
-	if seconds < 1 {
-		return 0, errors.New("expires_in is less than a second")
+	seconds, err := number.Float64()
+	switch {
+	case err != nil:
+		return 0, false, errors.New("expires_in is not a number of seconds")
+	case seconds < 1:
+		return 0, false, errors.New("expires_in is less than a second")
 	}
-	return time.Duration(math.Min(math.Floor(seconds), maxLifetime.Seconds())) * time.Second, nil
+	return time.Duration(math.Min(math.Floor(seconds), maxLifetime.Seconds())) * time.Second, true, nil
 }
 
 // describe says in fixed words why no answer came. Transport errors are not

@@ -23,9 +23,10 @@ type Token struct {
 	Scopes         []string // granted; nil where the endpoint did not say
 	// ExpiresAt is computed from before the request was sent, so never late. It
 	// keeps Go's monotonic reading. Zero: the token does not expire.
-	ExpiresAt time.Time
-	lifetime  time.Duration
-	renewAge  time.Duration // its renewal is due at this age
+	ExpiresAt   time.Time
+	lifetime    time.Duration
+	assumedLife bool          // the endpoint did not say how long it lives
+	renewAge    time.Duration // its renewal is due at this age
 }
 
 // newBearer makes a token after checking its syntax (RFC 6750 §2.1 b64token).
