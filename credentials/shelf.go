@@ -10,7 +10,13 @@ import (
 const (
 	storeTimeout = 250 * time.Millisecond // of one operation; stores have shorter ones of their own
 	storeRest    = 5 * time.Second        // after one that failed
+	storeGrace   = 100 * time.Millisecond // for one whose time is over to say so itself
 	leaseWait    = 5 * time.Second        // for another process's request, before one makes its own
+)
+
+var (
+	errResting = errors.New("the store is left alone for a moment")
+	errHangs   = errors.New("the store does not come back from an operation; going on without it")
 )
 
 // shelf is the Store as the engine sees it: one that costs next to nothing when it
@@ -23,6 +29,7 @@ type shelf struct {
 	mu        sync.Mutex // guards the fields below
 	restUntil time.Time
 	failing   bool
+	hanging   int // operations that were left alone and have not come back
 }
 
 func newShelf(deps Deps, old *Set) *shelf {
@@ -35,20 +42,66 @@ func newShelf(deps Deps, old *Set) *shelf {
 	return &shelf{store: deps.Store, observe: deps.ObserveStore}
 }
 
-// do runs one operation, unless the store is resting.
-func (s *shelf) do(ctx context.Context, op string, timeout time.Duration, run func(ctx context.Context) error) error {
-	s.mu.Lock()
-	resting := time.Now().Before(s.restUntil)
-	s.mu.Unlock()
-	if resting {
-		return errors.New("the store is left alone for a moment")
+// begin runs one operation, unless the store is resting, and leaves it alone once
+// its time is over: a file system that hangs heeds no context. Until it has come
+// back no other is begun, and late is called with what it brings; nil: nothing is.
+func begin[T any](ctx context.Context, s *shelf, op string, timeout time.Duration, do func(ctx context.Context) (T, error), late func(T)) (T, error) {
+	var none T
+	if s.resting() {
+		return none, errResting
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err := func() (err error) {
-		defer recovered(&err)
-		return run(ctx)
+	type result struct {
+		value T
+		err   error
+	}
+	ended := make(chan result, 1)
+	over := false // guarded by s.mu; whoever sets it tells the result
+	go func() {   // ends with the operation
+		var r result
+		func() {
+			defer recovered(&r.err)
+			r.value, r.err = do(ctx)
+		}()
+		s.mu.Lock()
+		wasLeft := over
+		over = true
+		if wasLeft {
+			s.hanging--
+		}
+		s.mu.Unlock()
+		switch {
+		case !wasLeft:
+			ended <- r
+		case late != nil && r.err == nil:
+			late(r.value)
+		}
 	}()
+	leave := time.AfterFunc(timeout+storeGrace, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if over {
+			return
+		}
+		over = true
+		s.hanging++
+		ended <- result{err: errHangs}
+	})
+	r := <-ended
+	leave.Stop()
+	return r.value, s.settle(op, r.err)
+}
+
+// resting reports whether the store is left alone.
+func (s *shelf) resting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hanging > 0 || time.Now().Before(s.restUntil)
+}
+
+// settle notes how an operation ended, and returns its error.
+func (s *shelf) settle(op string, err error) error {
 	failed := err != nil && !errors.Is(err, ErrMiss)
 	s.mu.Lock()
 	s.failing = failed
@@ -63,14 +116,11 @@ func (s *shelf) do(ctx context.Context, op string, timeout time.Duration, run fu
 }
 
 // get returns the token stored for key, if there is one that can be read.
-func (s *shelf) get(ctx context.Context, key Key) (tok Token, ok bool) {
+func (s *shelf) get(ctx context.Context, key Key) (Token, bool) {
 	if s == nil {
 		return Token{}, false
 	}
-	err := s.do(ctx, "get", storeTimeout, func(ctx context.Context) (err error) {
-		tok, err = s.store.Get(ctx, key)
-		return err
-	})
+	tok, err := begin(ctx, s, "get", storeTimeout, func(ctx context.Context) (Token, error) { return s.store.Get(ctx, key) }, nil)
 	if err != nil || tok.ResourceServer != key.ResourceServer {
 		return Token{}, false
 	}
@@ -81,34 +131,37 @@ func (s *shelf) put(ctx context.Context, key Key, tok Token) {
 	if s == nil || tok.ExpiresAt.IsZero() {
 		return
 	}
-	_ = s.do(ctx, "put", storeTimeout, func(ctx context.Context) error { return s.store.Put(ctx, key, tok) })
+	s.change(ctx, "put", func(ctx context.Context) error { return s.store.Put(ctx, key, tok) })
 }
 
 func (s *shelf) forget(ctx context.Context, key Key, tok Token) {
 	if s == nil {
 		return
 	}
-	_ = s.do(ctx, "delete", storeTimeout, func(ctx context.Context) error { return s.store.Delete(ctx, key, tok) })
+	s.change(ctx, "delete", func(ctx context.Context) error { return s.store.Delete(ctx, key, tok) })
+}
+
+func (s *shelf) change(ctx context.Context, op string, do func(ctx context.Context) error) {
+	_, _ = begin(ctx, s, op, storeTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, do(ctx) }, nil)
 }
 
 // lease waits for its turn to ask for key's token, 5 s at most, and returns what
 // ends it.
 func (s *shelf) lease(ctx context.Context, key Key) (release func()) {
-	release = func() {}
+	free := func() {}
 	if s == nil {
-		return release
+		return free
 	}
-	_ = s.do(ctx, "lease", leaseWait, func(ctx context.Context) error {
-		got, err := s.store.Lease(ctx, key)
-		if err == nil {
-			release = got
-			return nil
+	release, err := begin(ctx, s, "lease", leaseWait, func(ctx context.Context) (func(), error) {
+		release, err := s.store.Lease(ctx, key)
+		if err != nil && ctx.Err() != nil { // somebody else has it: that is no fault of the store's
+			return free, nil
 		}
-		if ctx.Err() != nil { // somebody else has it: that is no fault of the store's
-			return nil
-		}
-		return err
-	})
+		return release, err
+	}, func(release func()) { release() })
+	if err != nil {
+		return free
+	}
 	return release
 }
 

@@ -49,6 +49,10 @@ func TestShelf_ABadStoreCostsALineAndATokenRequest(t *testing.T) {
 			<-ctx.Done()
 			return Token{}, ctx.Err()
 		}, storeTimeout, true},
+		{"hanging, as a file system does", func(context.Context) (Token, error) {
+			time.Sleep(time.Hour)
+			return Token{}, errors.New("back")
+		}, storeTimeout + storeGrace, true},
 		{"panicking", func(context.Context) (Token, error) { panic(canary) }, 0, true},
 		{"with tokens of others", func(context.Context) (Token, error) {
 			tok := foreign
@@ -92,7 +96,7 @@ func TestShelf_ABadStoreCostsALineAndATokenRequest(t *testing.T) {
 				if store.asked.Load() != asked {
 					t.Error("the store was asked though a token is at hand")
 				}
-				time.Sleep(storeTimeout)
+				time.Sleep(time.Hour) // until what hangs is back
 			})
 		})
 	}
@@ -136,4 +140,47 @@ func TestShelf_ARefusedTokenLeavesTheStore(t *testing.T) {
 			t.Errorf("the refused token is still stored: %v", err)
 		}
 	})
+}
+
+func TestShelf_AStoreThatHangsIsAskedAgainWhenItIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var released atomic.Int64
+		hangs := &lateStore{Memory: NewMemory(), released: &released}
+		c := transferCredential(newGlobus())
+		c.shelf = &shelf{store: hangs}
+		first := mustToken(t, c) // while the lease is waited for in vain
+		if _, err := hangs.Memory.Get(t.Context(), c.key); !errors.Is(err, ErrMiss) {
+			t.Errorf("a store that hangs was asked for more: %v", err)
+		}
+		if c.shelf.state() != "failing" {
+			t.Errorf("state %q while it hangs, want failing", c.shelf.state())
+		}
+		time.Sleep(time.Hour)
+		if released.Load() != 1 {
+			t.Errorf("a lease that came too late was given back %d times, want once", released.Load())
+		}
+		if !c.Rejected(first) || mustToken(t, c).Same(first) {
+			t.Error("no second token")
+		}
+		synctest.Wait()
+		if got, err := hangs.Memory.Get(t.Context(), c.key); err != nil || got.Same(first) {
+			t.Errorf("the store has %v, %v; want the second token", got, err)
+		}
+	})
+}
+
+// lateStore is a Memory whose first lease comes after a minute, whoever waits.
+type lateStore struct {
+	*Memory
+	asked    bool
+	released *atomic.Int64
+}
+
+func (l *lateStore) Lease(ctx context.Context, key Key) (func(), error) {
+	if !l.asked {
+		l.asked = true
+		time.Sleep(time.Minute)
+		return func() { l.released.Add(1) }, nil
+	}
+	return l.Memory.Lease(ctx, key)
 }
