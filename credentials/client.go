@@ -18,11 +18,15 @@ import (
 type client struct {
 	config   ClientConfig
 	endpoint *Endpoint
-	secrets  *secrets // nil where it has none
+	roots    *x509.CertPool // nil: the system's
+	secrets  *secrets       // nil where it has none
+
+	mu   sync.Mutex                      // guards seen
+	seen map[Reference][sha256.Size]byte // what proves it, when it was last looked at
 }
 
 func newClient(cfg ClientConfig, deps Deps) (*client, error) {
-	c := &client{config: cfg}
+	c := &client{config: cfg, seen: map[Reference][sha256.Size]byte{}}
 	if !slices.Contains(clientAuths, cfg.Auth) {
 		return nil, fmt.Errorf("unknown auth %q", cfg.Auth)
 	}
@@ -38,12 +42,13 @@ func newClient(cfg ClientConfig, deps Deps) (*client, error) {
 		if transport, err = deps.NewTransport(settings, cfg.egress); err != nil {
 			return nil, err
 		}
+		c.roots = settings.RootCAs
 	}
 	auth := newClientAuth(cfg)
 	if s, ok := auth.(*secrets); ok {
 		c.secrets = s
-		s.changed() // counts from now on
 	}
+	c.changed() // counts from now on
 	c.endpoint = &Endpoint{
 		URL: cfg.TokenURL, Issuer: cfg.Issuer, InsecureHTTP: cfg.InsecureHTTP, MutualTLS: cfg.Auth == "tls_client_auth",
 		Auth: auth, Parameters: cfg.Parameters, UserAgent: deps.UserAgent, Transport: transport, Timeout: cfg.Timeout,
@@ -51,11 +56,33 @@ func newClient(cfg ClientConfig, deps Deps) (*client, error) {
 	return c, nil
 }
 
+// changed looks at what the client proves itself with, and reports whether any of
+// it is another than when it was last called. What cannot be read is as it was.
+func (c *client) changed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.secrets != nil {
+		c.secrets.look()
+	}
+	changed := false
+	for _, ref := range append(c.config.ClientSecret[:len(c.config.ClientSecret):len(c.config.ClientSecret)],
+		c.config.PrivateKey, c.config.Assertion, c.config.TLS.Certificate, c.config.TLS.Key) {
+		text, _, err := ref.load(ref != c.config.TLS.Certificate)
+		if err != nil {
+			continue
+		}
+		if sum := sha256.Sum256([]byte(text)); c.seen[ref] != sum {
+			c.seen[ref], changed = sum, true
+		}
+	}
+	return changed
+}
+
 // same reports whether both are configured alike, with the same secrets, so that
 // one can stay in the place of the other.
 func (c *client) same(other *client) bool {
 	a, b := c.config, other.config
-	equal := slices.EqualFunc(a.secrets, b.secrets, Secret.Equal) && a.egress.Equal(b.egress)
+	equal := slices.EqualFunc(a.secrets, b.secrets, Secret.Equal) && a.egress.Equal(b.egress) && c.roots.Equal(other.roots)
 	a.secrets, b.secrets, a.egress, b.egress = nil, nil, Secret{}, Secret{}
 	return equal && reflect.DeepEqual(a, b)
 }
@@ -78,9 +105,8 @@ type secrets struct {
 
 	mu    sync.Mutex // guards the fields below
 	known []Secret
-	sum   [sha256.Size]byte // of all secrets when they were last looked at
-	works int               // the index of the one that the endpoint took last
-	taken bool              // it took one
+	works int  // the index of the one that the endpoint took last
+	taken bool // it took one
 }
 
 // Prove proves the client with the secret that was taken last.
@@ -137,20 +163,11 @@ func (s *secrets) read() (failed error) {
 	return failed
 }
 
-// changed reads every secret and reports whether one is another than when it was
-// last called.
-func (s *secrets) changed() bool {
+// look reads every secret.
+func (s *secrets) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_ = s.read()
-	hash := sha256.New()
-	for _, secret := range s.known {
-		_, _ = fmt.Fprintf(hash, "%d %s ", len(secret.Reveal()), secret.Reveal())
-	}
-	sum := [sha256.Size]byte(hash.Sum(nil))
-	changed := s.sum != sum && s.sum != [sha256.Size]byte{}
-	s.sum = sum
-	return changed
 }
 
 // working returns the reference of the secret that was taken last; "" if none was.

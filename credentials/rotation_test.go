@@ -2,6 +2,10 @@ package credentials
 
 import (
 	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,14 +58,27 @@ func rotating(t *testing.T, g *globus, refs ...Reference) *Set {
 	client := cfg.Clients["globus"]
 	client.ClientSecret = refs
 	cfg.Clients["globus"] = client
+	return renewingSet(t, cfg, g)
+}
+
+// renewingSet is a set of cfg, and Run with it.
+func renewingSet(t *testing.T, cfg Config, rt http.RoundTripper) *Set {
+	t.Helper()
 	var mistakes noted
 	if cfg.Resolve(&mistakes); len(mistakes.lines) > 0 {
 		t.Fatalf("Resolve noted %q", mistakes.lines)
 	}
-	set, err := NewSet(cfg, Deps{Transport: g}, nil)
+	set, err := NewSet(cfg, Deps{Transport: rt}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	renewing(t, set)
+	return set
+}
+
+// renewing has set get its first tokens and renew them until the test ends.
+func renewing(t *testing.T, set *Set) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	set.Warm(ctx)
 	ended := make(chan struct{})
@@ -73,7 +90,6 @@ func rotating(t *testing.T, g *globus, refs ...Reference) *Set {
 		cancel()
 		<-ended
 	})
-	return set
 }
 
 func TestSecrets_ARotatedOneIsTakenWithinOneProbe(t *testing.T) {
@@ -141,6 +157,71 @@ func TestSecrets_OneThatCannotBeReadLeavesTheOneBefore(t *testing.T) {
 		synctest.Wait()
 		if s := set.Status()[1]; s.State != StateFresh {
 			t.Errorf("status %+v, want a token by the secret that was read before", s)
+		}
+	})
+}
+
+// A platform that writes its assertions late, or anew, costs one look at the files
+// and no probe.
+func TestClient_AnAssertionThatChangesEndsTheRest(t *testing.T) {
+	file := newProjected(t, "old.assertion")
+	synctest.Test(t, func(t *testing.T) {
+		takes := transport(func(req *http.Request) (*http.Response, error) {
+			body, _ := io.ReadAll(req.Body)
+			form, _ := url.ParseQuery(string(body))
+			if form.Get("client_assertion") != "new.assertion" {
+				return answers(http.StatusUnauthorized, nil, `{"error":"invalid_client"}`)(req)
+			}
+			return answers(http.StatusOK, nil, tokenIn(nil))(req)
+		})
+		cfg := Config{
+			Clients: map[string]ClientConfig{"c": {TokenURL: tokenURL, ClientID: "id", Auth: "federated", Assertion: file.reference()}},
+			Tokens:  map[string]TokenConfig{"transfer": {ResourceServer: transferServer, Scopes: []string{emulator.TransferScope}}},
+		}
+		set := renewingSet(t, cfg, takes.pointer())
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		if s := set.Status()[0]; s.Class != ClassClient || s.FailuresInARow < 3 {
+			t.Fatalf("status %+v, want the class client", s)
+		}
+		file.swap("new.assertion")
+		time.Sleep(2 * pollInterval)
+		synctest.Wait()
+		if s := set.Status()[0]; s.State != StateFresh {
+			t.Errorf("status %+v %v after the assertion changed, want a fresh token", s, 2*pollInterval)
+		}
+	})
+}
+
+// A reload that changes one credential leaves the client to the others, and a new
+// secret ends the rest of them all.
+func TestSet_CredentialsThatAReloadChangedHeedTheSecretToo(t *testing.T) {
+	file := newProjected(t, "old secret")
+	synctest.Test(t, func(t *testing.T) {
+		g := newGlobus()
+		g.SetSecret("new secret")
+		old := rotating(t, g, file.reference())
+		cfg := old.config
+		cfg.Tokens = maps.Clone(cfg.Tokens)
+		auth := cfg.Tokens["auth"]
+		auth.Scopes = []string{"openid"}
+		cfg.Tokens["auth"] = auth
+		set, err := NewSet(cfg, old.deps, old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if member(t, set, "auth") == member(t, old, "auth") || member(t, set, "transfer") != member(t, old, "transfer") {
+			t.Fatal("want another authorizer for auth, and the same for transfer")
+		}
+		renewing(t, set)
+		time.Sleep(20 * time.Minute)
+		file.swap("new secret")
+		time.Sleep(2 * pollInterval)
+		synctest.Wait()
+		for _, s := range set.Status() {
+			if s.State != StateFresh {
+				t.Errorf("status %+v %v after the secret changed, want a fresh token", s, 2*pollInterval)
+			}
 		}
 	})
 }

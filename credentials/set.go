@@ -54,7 +54,7 @@ func NewSet(cfg Config, deps Deps, old *Set) (*Set, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.clients[name] = made
+		s.clients[name] = s.keptClient(made, old)
 	}
 	for name, token := range cfg.Tokens {
 		authorizer, err := s.newAuthorizer(name, token, old)
@@ -64,6 +64,19 @@ func NewSet(cfg Config, deps Deps, old *Set) (*Set, error) {
 		s.members[name] = authorizer
 	}
 	return s, nil
+}
+
+// keptClient returns the client of old that is the same as made, or made.
+func (s *Set) keptClient(made *client, old *Set) *client {
+	if old == nil || s.deps.Transport != old.deps.Transport {
+		return made
+	}
+	for _, name := range names(old.clients) {
+		if was := old.clients[name]; made.same(was) {
+			return was
+		}
+	}
+	return made
 }
 
 // Authorizer returns the credential of that name.
@@ -146,10 +159,8 @@ func (s *Set) newAuthorizer(name string, token TokenConfig, old *Set) (Authorize
 	if !ok || !s.sameRight(name, old) {
 		return fresh, nil
 	}
-	was := old.clients[old.config.Tokens[name].Client]
-	if s.deps.Transport == old.deps.Transport && s.config.Margin == old.config.Margin && s.shelf == old.shelf &&
-		fresh.required == before.required && slices.Equal(fresh.fallback, before.fallback) && client.same(was) {
-		s.clients[token.Client] = was
+	if client.endpoint == before.endpoint && s.config.Margin == old.config.Margin && s.shelf == old.shelf &&
+		fresh.required == before.required && slices.Equal(fresh.fallback, before.fallback) {
 		return before, nil
 	}
 	fresh.inherit(before)
@@ -214,18 +225,20 @@ func (s *Set) Run(ctx context.Context) error {
 		}
 	}
 	for _, client := range s.clients {
-		if client.secrets != nil {
-			group.Go(func() { every(ctx, pollInterval, func() { s.heed(client) }) })
-		}
+		group.Go(func() { every(ctx, pollInterval, func() { s.heed(client) }) })
 	}
 	group.Wait()
 	return nil
 }
 
-// heed ends the rest after a refused secret once there is another.
+// heed ends the rest after a refused client once it has another secret, key,
+// certificate or assertion to prove itself with.
 func (s *Set) heed(client *client) {
-	if !client.secrets.changed() {
+	if !client.changed() {
 		return
+	}
+	if way, ok := client.endpoint.Transport.(interface{ CloseIdleConnections() }); ok && client.config.TLS.Certificate != "" {
+		way.CloseIdleConnections() // they were made with the certificate before
 	}
 	for _, member := range s.members {
 		if c, ok := member.(*ClientCredentials); ok && c.endpoint == client.endpoint {
