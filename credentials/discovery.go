@@ -13,7 +13,8 @@ import (
 )
 
 // discoveryKept is how long a discovered token endpoint is believed. It is asked
-// for again then, and kept where that fails.
+// for again then, and before a request that follows one that got no token answer
+// there: it may have moved. Where the issuer fails, the endpoint is kept.
 const discoveryKept = time.Hour
 
 // discovered is what an issuer's document says (RFC 8414, OpenID Connect Discovery).
@@ -46,6 +47,16 @@ func (e *Endpoint) locate(ctx context.Context) (string, error) {
 	}
 	e.found.at = time.Now()
 	return e.found.url, nil
+}
+
+// doubt has the issuer asked again for an endpoint that failed in such a way.
+func (e *Endpoint) doubt(class Class) {
+	switch class {
+	case ClassNetwork, ClassServer, ClassMalformed, ClassRequest:
+		e.found.mu.Lock()
+		defer e.found.mu.Unlock()
+		e.found.at = time.Time{}
+	}
 }
 
 // discover asks for the document at both places where it may be.

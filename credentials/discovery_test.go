@@ -3,6 +3,7 @@ package credentials
 import (
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -96,6 +97,32 @@ func TestEndpoint_AnIssuerThatIsDownDelaysAndIsAskedHourlyAtMost(t *testing.T) {
 		found := slices.DeleteFunc(slices.Clone(down.asked), func(at string) bool { return at != document })
 		if len(found) != 2+5 {
 			t.Errorf("the document was asked for %d times, want twice and with each of 5 later tokens", len(found))
+		}
+	})
+}
+
+func TestEndpoint_OneThatHasMovedIsFoundAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const issuer, before = "https://auth.globus.org", "https://auth.globus.org/before"
+		document := issuer + "/.well-known/openid-configuration"
+		moved := false
+		at := &issuerAt{documents: map[string]string{document: metadata(issuer, before)}, next: transport(func(req *http.Request) (*http.Response, error) {
+			if moved == (req.URL.String() == before) {
+				return answers(http.StatusNotFound, http.Header{"Content-Type": {"text/html"}}, "<html>")(req)
+			}
+			return answers(http.StatusOK, nil, tokenIn(map[string]string{"access_token": fmt.Sprintf("%q", path.Base(req.URL.Path))}))(req)
+		})}
+		c := transferCredential(at)
+		c.endpoint.URL, c.endpoint.Issuer = "", issuer
+		first := mustToken(t, c)
+		moved, at.documents[document] = true, metadata(issuer, tokenURL)
+		c.Rejected(first)
+		if _, err := c.Token(t.Context()); err == nil {
+			t.Fatal("a token came from where the endpoint was")
+		}
+		time.Sleep(2 * forcedInterval)
+		if c.Rejected(first); mustToken(t, c).Same(first) {
+			t.Error("the endpoint was not looked for where it is now")
 		}
 	})
 }

@@ -91,6 +91,9 @@ func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) 
 			break
 		}
 	}
+	if err != nil {
+		e.doubt(classOf(err))
+	}
 	return tokens, err
 }
 
