@@ -394,6 +394,8 @@ func (r round) warm(ctx context.Context) {
 	var need round
 	ctx, cancel := context.WithTimeout(ctx, 4*grantTimeout)
 	defer cancel()
+	turn, cancelTurn := context.WithTimeout(ctx, leaseWait) // for all leases together
+	defer cancelTurn()
 	for _, c := range slices.SortedFunc(slices.Values(r), func(a, b *ClientCredentials) int { return strings.Compare(a.key.ID(), b.key.ID()) }) {
 		if c.current.Load() != nil {
 			continue
@@ -401,7 +403,7 @@ func (r round) warm(ctx context.Context) {
 		if _, ok := c.fromStore(ctx); ok {
 			continue
 		}
-		release := c.shelf.lease(ctx, c.key)
+		release := c.shelf.lease(turn, c.key)
 		defer release()
 		if _, ok := c.fromStore(ctx); !ok && c.spend(start) == nil {
 			need = append(need, c)
