@@ -167,7 +167,7 @@ func (s *shelf) lease(ctx context.Context, key Key) (release func()) {
 
 // state is what the status says of the store.
 func (s *shelf) state() string {
-	if s == nil {
+	if s == nil || isMemory(s.store) {
 		return "memory"
 	}
 	s.mu.Lock()
@@ -176,4 +176,9 @@ func (s *shelf) state() string {
 		return "failing"
 	}
 	return "ok"
+}
+
+func isMemory(store Store) bool {
+	_, memory := store.(*Memory)
+	return memory
 }

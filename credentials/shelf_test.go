@@ -125,6 +125,25 @@ func TestShelf_ANewerTokenOfTheStoreIsUsedWithoutARequest(t *testing.T) {
 	})
 }
 
+func TestShelf_CredentialsThatAreAskedForAlikeShareAToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, cfg := newGlobus(), globusConfig()
+		cfg.Tokens["again"] = cfg.Tokens["transfer"]
+		delete(cfg.Tokens, "auth")
+		set := newSet(t, cfg, emulator.DemoClientSecret, Deps{Transport: g, Store: NewMemory()}, nil)
+		set.Warm(t.Context())
+		if first := mustTokenOf(t, set, "transfer"); !mustTokenOf(t, set, "again").Same(first) {
+			t.Error("each has a token of its own")
+		}
+		wantRequests(t, g, 1)
+		for _, s := range set.Status() {
+			if s.Store != "memory" {
+				t.Errorf("store %q, want memory", s.Store)
+			}
+		}
+	})
+}
+
 func TestShelf_ARefusedTokenLeavesTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, store := newGlobus(), NewMemory()

@@ -16,12 +16,13 @@ type store struct {
 }
 
 // openStore opens the store of a configuration, or returns the one before if it is
-// the same. A store that cannot be opened is a Mistakes; one that is down is none.
+// the same. Without any, the process's own memory is one: credentials that are
+// asked for alike share a token. A store that cannot be opened is a Mistakes; one that is down is none.
 func openStore(name string, cfg credentials.StoreConfig, before *store) (*store, error) {
 	if before != nil && before.config.Same(cfg) {
 		return before, nil
 	}
-	made := &store{config: cfg, close: func() {}}
+	made := &store{config: cfg, Store: credentials.NewMemory(), close: func() {}}
 	var err error
 	switch {
 	case cfg.Dir != "":
