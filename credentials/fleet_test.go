@@ -43,8 +43,24 @@ func TestFleet_Member(t *testing.T) {
 	if os.Getenv(fleetEndpoint) == "" {
 		return // it is nothing by itself
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	saw := serve(ctx, t, os.Getenv(fleetEndpoint), os.Getenv(fleetRedis), func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	})
+	text, err := json.Marshal(saw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("saw %s\n", text)
+}
+
+// serve takes tokens, as a daemon under load does, until ctx ends. It also waits
+// for meanwhile, which runs beside it.
+func serve(ctx context.Context, t *testing.T, endpoint, redisURL string, meanwhile func()) (saw member) {
+	t.Helper()
 	store, err := redisstore.Open(redisstore.Options{
-		URL: credentials.NewSecret(os.Getenv(fleetRedis)), Keys: []credentials.Secret{credentials.NewSecret(fleetKey)}, Timeout: 250 * time.Millisecond,
+		URL: credentials.NewSecret(redisURL), Keys: []credentials.Secret{credentials.NewSecret(fleetKey)}, Timeout: 250 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +68,7 @@ func TestFleet_Member(t *testing.T) {
 	defer store.Close()
 	cfg := credentials.Config{
 		Clients: map[string]credentials.ClientConfig{"c": {
-			TokenURL: os.Getenv(fleetEndpoint), InsecureHTTP: true, ClientID: "id", ClientSecret: credentials.References{"env:" + fleetSecret},
+			TokenURL: endpoint, InsecureHTTP: true, ClientID: "id", ClientSecret: credentials.References{"env:" + fleetSecret},
 		}},
 		Tokens: map[string]credentials.TokenConfig{"a": {Scopes: []string{"a"}}},
 	}
@@ -64,16 +80,11 @@ func TestFleet_Member(t *testing.T) {
 		t.Fatal(err)
 	}
 	set.Hurry()
-	ctx, cancel := context.WithCancel(t.Context())
 	set.Warm(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { _ = set.Run(ctx) })
-	group.Go(func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		cancel()
-	})
+	group.Go(meanwhile)
 	authorizer, _ := set.Authorizer("a")
-	var saw member
 	for ctx.Err() == nil {
 		req, _ := http.NewRequest(http.MethodGet, "https://api.example.org/", nil)
 		start := time.Now()
@@ -90,11 +101,7 @@ func TestFleet_Member(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	group.Wait()
-	text, err := json.Marshal(saw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Printf("saw %s\n", text)
+	return saw
 }
 
 type wrong struct{ *testing.T }
@@ -106,22 +113,31 @@ func (w wrong) Unknown(path []any, kind, name string, _ []string) {
 	w.Add(path, "no %s %q", kind, name)
 }
 
+// tokensOf2s is a token endpoint that counts requests, and tells each.
+func tokensOf2s(t *testing.T, requests *atomic.Int64, told func(n int64)) *httptest.Server {
+	t.Helper()
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n := requests.Add(1)
+		time.Sleep(20 * time.Millisecond)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"access_token":"token-%d","token_type":"Bearer","expires_in":2}`, n)
+		told(n)
+	}))
+	t.Cleanup(endpoint.Close)
+	return endpoint
+}
+
 // TestFleet_EightProcessesSpendOneRequestForEachRenewal runs 8 processes that share
 // a Redis through 20 renewals, and some more without it.
 func TestFleet_EightProcessesSpendOneRequestForEachRenewal(t *testing.T) {
 	server := redis.Start(t)
 	var requests atomic.Int64
 	reached := make(chan struct{})
-	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		n := requests.Add(1)
-		time.Sleep(20 * time.Millisecond)
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprintf(w, `{"access_token":"token-%d","token_type":"Bearer","expires_in":2}`, n)
+	endpoint := tokensOf2s(t, &requests, func(n int64) {
 		if n == 21 { // the first and 20 renewals
 			close(reached)
 		}
-	}))
-	defer endpoint.Close()
+	})
 	const size = 8
 	outputs := make([]bytes.Buffer, size)
 	inputs := make([]io.WriteCloser, size)
@@ -182,4 +198,42 @@ func TestFleet_EightProcessesSpendOneRequestForEachRenewal(t *testing.T) {
 	}
 	t.Logf("8 processes sharing Redis through 20 renewals: %d token requests for them and the first token, %d tokens used by all 8; Redis killed: %d more; %d of %d requests failed, %d waited",
 		shared, everywhere, requests.Load()-shared, failed, asked, waited)
+}
+
+// TestFleet_ARedisThatComesAndGoesUnderLoadFailsNoRequest takes the Redis away from
+// under four engines in every way there is.
+func TestFleet_ARedisThatComesAndGoesUnderLoadFailsNoRequest(t *testing.T) {
+	t.Setenv(fleetSecret, "secret")
+	server := redis.Start(t)
+	var requests atomic.Int64
+	endpoint := tokensOf2s(t, &requests, func(int64) {})
+	const size = 4
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := make([]member, size)
+	var group sync.WaitGroup
+	for i := range size {
+		group.Go(func() { seen[i] = serve(ctx, t, endpoint.URL, server.URL, func() {}) })
+	}
+	renewed := func(more int64) { // waits for as many renewals
+		for from := requests.Load(); requests.Load() < from+more; time.Sleep(20 * time.Millisecond) {
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	}
+	renewed(2)
+	for _, disturb := range []func(){server.Flush, server.Pause, server.Resume, server.Kill, server.Restart, server.Flush} {
+		disturb()
+		renewed(4)
+	}
+	cancel()
+	group.Wait()
+	asked, failed, waited := 0, 0, 0
+	for _, saw := range seen {
+		asked, failed, waited = asked+saw.Asked, failed+saw.Failed, waited+saw.Waited
+	}
+	if failed > 0 || asked < 1000 {
+		t.Errorf("%d of %d requests had no token, want none of a thousand and more", failed, asked)
+	}
+	t.Logf("Redis flushed, paused, resumed, killed, restarted and flushed under 4 engines: %d of %d requests failed, %d waited, %d token requests", failed, asked, waited, requests.Load())
 }
