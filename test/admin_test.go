@@ -232,32 +232,6 @@ func TestHealthcheck_SaysWhyItIsNotReady(t *testing.T) {
 	}
 }
 
-// A bearerd that starts while Auth is down serves at once what the one before it
-// left in the store.
-func TestStore_ARestartWithAuthDownServesFromTheStore(t *testing.T) {
-	g := harness.NewGlobus(t, emulator.Config{})
-	dir := t.TempDir()
-	config := strings.Replace(withAdmin(g), "  clients:\n", "  store: file:"+dir+"/tokens\n  clients:\n", 1)
-	first := harness.Start(t, config)
-	waitFor(t, first.AdminURL("address")+"/readyz", http.StatusOK)
-	client := newClient(t)
-	if status, body := get(t, client, first.URL+taskList); status != http.StatusOK {
-		t.Fatalf("answered %d %s", status, body)
-	}
-	first.Stop()
-	requests := g.Count("auth", "/v2/oauth2/token")
-	g.CloseAuth()
-	second := harness.Start(t, config)
-	if status, body := get(t, client, second.URL+taskList); status != http.StatusOK {
-		t.Errorf("answered %d %s, want the token of the store", status, body)
-	}
-	waitFor(t, second.AdminURL("address")+"/readyz", http.StatusOK)
-	if lines := second.Lines("token read from the store"); len(lines) != 2 {
-		t.Errorf("%d tokens were read from the store, want 2", len(lines))
-	}
-	t.Logf("restart with the token endpoint down and a file store: first request served from the store, %d token requests", g.Count("auth", "/v2/oauth2/token")-requests)
-}
-
 // A bearerd beside a tool presents its projected ServiceAccount token to a central
 // one, which has the service account. The central one knows it as a caller's key.
 func TestToken_AFileOfASidecarIsPresentedToACentralBearerd(t *testing.T) {
