@@ -21,8 +21,9 @@ type client struct {
 	roots    *x509.CertPool // nil: the system's
 	secrets  *secrets       // nil where it has none
 
-	mu   sync.Mutex                      // guards seen
-	seen map[Reference][sha256.Size]byte // what proves it, when it was last looked at
+	mu      sync.Mutex                      // guards the fields below
+	seen    map[Reference][sha256.Size]byte // what proves it, when it was last looked at
+	changes int                             // how often any of it was another than before
 }
 
 func newClient(cfg ClientConfig, deps Deps) (*client, error) {
@@ -48,7 +49,6 @@ func newClient(cfg ClientConfig, deps Deps) (*client, error) {
 	if s, ok := auth.(*secrets); ok {
 		c.secrets = s
 	}
-	c.changed() // counts from now on
 	c.endpoint = &Endpoint{
 		URL: cfg.TokenURL, Issuer: cfg.Issuer, InsecureHTTP: cfg.InsecureHTTP, MutualTLS: cfg.Auth == "tls_client_auth",
 		Auth: auth, Parameters: cfg.Parameters, UserAgent: deps.UserAgent, Transport: transport, Timeout: cfg.Timeout,
@@ -56,9 +56,9 @@ func newClient(cfg ClientConfig, deps Deps) (*client, error) {
 	return c, nil
 }
 
-// changed looks at what the client proves itself with, and reports whether any of
-// it is another than when it was last called. What cannot be read is as it was.
-func (c *client) changed() bool {
+// version looks at what the client proves itself with, and returns a number that is
+// another whenever any of it is. What cannot be read is as it was.
+func (c *client) version() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.secrets != nil {
@@ -75,7 +75,10 @@ func (c *client) changed() bool {
 			c.seen[ref], changed = sum, true
 		}
 	}
-	return changed
+	if changed {
+		c.changes++
+	}
+	return c.changes
 }
 
 // same reports whether both are configured alike, with the same secrets, so that

@@ -176,12 +176,11 @@ func (c *ClientCredentials) renew(ctx context.Context, ask asking) (Token, error
 			return tok, nil
 		}
 	}
-	if err := c.spend(time.Now()); err != nil {
-		release()
-		return Token{}, err
-	}
 	tok, warning, err := func() (tok Token, warning string, err error) {
 		defer recovered(&err) // so that a panic counts as a failure, and is told
+		if err := c.spend(time.Now()); err != nil {
+			return Token{}, "", err
+		}
 		return ask(ctx)
 	}()
 	wait := c.settle(tok, warning, err, start)
@@ -308,7 +307,8 @@ func warningOf(asked []string, tok Token) string {
 	return strings.Join(warnings, "; ")
 }
 
-// spend enters a request that is about to be made, or returns why it may not be.
+// spend enters a request that is about to be made, or returns an *Error that says
+// why it may not be.
 func (c *ClientCredentials) spend(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -331,15 +331,18 @@ func (c *ClientCredentials) spendConsent(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.asked.count(now) >= c.pace.hourlyBudget {
-		return c.overBudget(time.Hour - now.Sub(c.asked.made[0]))
+		return &RestingError{Wait: time.Hour - now.Sub(c.asked.made[0]), Err: c.overBudget(0)}
 	}
 	c.asked.add(now)
 	return nil
 }
 
+// overBudget is the failure of a request that was not made. It is looked at again
+// within a minute: another process may have put a token into the store.
 func (c *ClientCredentials) overBudget(wait time.Duration) error {
-	return &RestingError{Wait: wait, Err: c.endpoint.fail(0, "", ClassBudget,
-		"bearerd has asked as often as it may; its tokens live too short, or are refused")}
+	err := c.endpoint.fail(0, "", ClassBudget, "bearerd has asked as often as it may; its tokens live too short, or are refused")
+	err.RetryAfter = min(wait, longestBackoff)
+	return err
 }
 
 // settle keeps the outcome of a request and tells it. After a failure it returns
@@ -349,7 +352,9 @@ func (c *ClientCredentials) settle(tok Token, warning string, err error, start t
 	c.mu.Lock()
 	now := time.Now()
 	told := Renewal{Credential: c.name, Forced: c.refused != nil, Took: now.Sub(start), Warning: warning, Err: err}
-	c.lastAt = now
+	if classOf(err) != ClassBudget {
+		c.lastAt = now
+	}
 	if err == nil {
 		c.askedAt, c.warning = start, warning
 		told.Token = c.keep(tok)

@@ -237,6 +237,14 @@ func TestEngine_ShortLivedTokensAreBoundedByAnIntervalAndABudget(t *testing.T) {
 		g := newGlobus()
 		g.SetLifetime(2 * time.Second)
 		c := transferCredential(g)
+		store := &badStore{do: func(context.Context) (Token, error) { return Token{}, ErrMiss }}
+		c.shelf = &shelf{store: store}
+		told := 0
+		c.observe = func(r Renewal) {
+			if r.Class == ClassBudget {
+				told++
+			}
+		}
 		defer running(t, c)()
 		for range 4 * 3600 {
 			if _, err := c.Token(t.Context()); err != nil && classOf(err) != ClassBudget {
@@ -246,6 +254,9 @@ func TestEngine_ShortLivedTokensAreBoundedByAnIntervalAndABudget(t *testing.T) {
 		}
 		if requests := g.requests(); requests > hourlyBudget || requests < hourlyBudget*9/10 {
 			t.Errorf("%d token requests in an hour, want no more than %d and nearly as many", requests, hourlyBudget)
+		}
+		if asked := store.asked.Load(); told == 0 || told > 1000 || asked > 4*1000 {
+			t.Errorf("the budget was told %d times and the store asked %d times in an hour, want each wait told once and the store left alone meanwhile", told, asked)
 		}
 		at := recordedTimes(g)
 		for i := 1; i < len(at); i++ {

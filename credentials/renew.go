@@ -81,10 +81,13 @@ func (l *ledger) count(now time.Time) int {
 
 func (l *ledger) add(now time.Time) { l.made = append(l.made, now) }
 
-// classOf returns the class of a failed request.
+// classOf returns the class of a failed request; "" for none.
 func classOf(err error) Class {
 	var failed *Error
-	if !errors.As(err, &failed) {
+	switch {
+	case err == nil:
+		return ""
+	case !errors.As(err, &failed):
 		return ClassNetwork
 	}
 	return failed.Class

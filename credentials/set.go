@@ -41,20 +41,23 @@ type Set struct {
 	config  Config
 	shelf   *shelf
 	clients map[string]*client
-	members map[string]Authorizer
+	// versions are those of the clients when the Set was made.
+	versions map[string]int
+	members  map[string]Authorizer
 }
 
 // NewSet makes the authorizers of a Config that was resolved without mistakes.
 // A credential that is the same in old keeps its authorizer; one that differs
 // only in how it is asked for (secret, proxy) keeps its token. Old may be nil.
 func NewSet(cfg Config, deps Deps, old *Set) (*Set, error) {
-	s := &Set{deps: deps, config: cfg, shelf: newShelf(deps, old), clients: map[string]*client{}, members: map[string]Authorizer{NoCredential: None()}}
+	s := &Set{deps: deps, config: cfg, shelf: newShelf(deps, old), clients: map[string]*client{}, versions: map[string]int{}, members: map[string]Authorizer{NoCredential: None()}}
 	for name, client := range cfg.Clients {
 		made, err := newClient(client, deps)
 		if err != nil {
 			return nil, err
 		}
 		s.clients[name] = s.keptClient(made, old)
+		s.versions[name] = s.clients[name].version()
 	}
 	for name, token := range cfg.Tokens {
 		authorizer, err := s.newAuthorizer(name, token, old)
@@ -224,19 +227,24 @@ func (s *Set) Run(ctx context.Context) error {
 			group.Go(func() { every(ctx, pollInterval, func() { _ = member.look() }) })
 		}
 	}
-	for _, client := range s.clients {
-		group.Go(func() { every(ctx, pollInterval, func() { s.heed(client) }) })
+	for name, client := range s.clients {
+		group.Go(func() {
+			known := s.versions[name]
+			every(ctx, pollInterval, func() {
+				if now := client.version(); now != known {
+					known = now
+					s.heed(client)
+				}
+			})
+		})
 	}
 	group.Wait()
 	return nil
 }
 
-// heed ends the rest after a refused client once it has another secret, key,
-// certificate or assertion to prove itself with.
+// heed ends the rest after a refusal of the client, which has another secret, key,
+// certificate or assertion to prove itself with now.
 func (s *Set) heed(client *client) {
-	if !client.changed() {
-		return
-	}
 	if way, ok := client.endpoint.Transport.(interface{ CloseIdleConnections() }); ok && client.config.TLS.Certificate != "" {
 		way.CloseIdleConnections() // they were made with the certificate before
 	}
@@ -386,38 +394,51 @@ func (r round) ask(ctx context.Context) map[*ClientCredentials]granted {
 }
 
 // warm gets the first tokens of the round. Leases are taken in the order of keys,
-// so that two processes that start together do not wait for each other.
+// so that two processes that start together do not wait for each other; 5 s is the
+// most that is waited for all of them.
 func (r round) warm(ctx context.Context) {
 	var bug error
 	defer recovered(&bug) // who waits is told that there is no token
 	start := time.Now()
-	var need round
 	ctx, cancel := context.WithTimeout(ctx, 4*grantTimeout)
 	defer cancel()
-	turn, cancelTurn := context.WithTimeout(ctx, leaseWait) // for all leases together
+	turn, cancelTurn := context.WithTimeout(ctx, leaseWait)
 	defer cancelTurn()
+	var puts, releases []func()
+	defer func() {
+		go func() { // ends within the store's timeouts; nobody waits for it
+			for _, do := range slices.Concat(puts, releases) {
+				do()
+			}
+		}()
+	}()
+	var need round
+	outcomes := map[*ClientCredentials]granted{}
 	for _, c := range slices.SortedFunc(slices.Values(r), func(a, b *ClientCredentials) int { return strings.Compare(a.key.ID(), b.key.ID()) }) {
-		if c.current.Load() != nil {
+		if c.current.Load() != nil || c.resting(start) != nil {
 			continue
 		}
 		if _, ok := c.fromStore(ctx); ok {
 			continue
 		}
-		release := c.shelf.lease(turn, c.key)
-		defer release()
-		if _, ok := c.fromStore(ctx); !ok && c.spend(start) == nil {
-			need = append(need, c)
+		releases = append(releases, c.shelf.lease(turn, c.key))
+		if _, ok := c.fromStore(ctx); ok {
+			continue
 		}
+		if err := c.spend(time.Now()); err != nil {
+			c.settle(Token{}, "", err, start)
+			continue
+		}
+		need = append(need, c)
 	}
-	if len(need) == 0 {
-		return
+	if len(need) > 0 {
+		outcomes = need.ask(ctx)
 	}
-	outcomes := need.ask(ctx)
 	for _, c := range need {
 		got := outcomes[c]
 		c.settle(got.token, got.warning, got.err, start)
 		if got.err == nil {
-			c.shelf.put(ctx, c.key, got.token)
+			puts = append(puts, func() { c.shelf.put(context.WithoutCancel(ctx), c.key, got.token) })
 		}
 	}
 }

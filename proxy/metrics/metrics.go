@@ -129,7 +129,7 @@ func (m *Metrics) Renewal(r credentials.Renewal) {
 		result = "stored"
 	}
 	m.renewals.WithLabelValues(r.Credential, result, string(r.Class)).Inc()
-	if !r.Stored {
+	if !r.Stored && r.Class != credentials.ClassBudget { // a request was made
 		m.renewalDuration.WithLabelValues(r.Credential).Observe(r.Took.Seconds())
 	}
 }
