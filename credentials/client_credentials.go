@@ -257,6 +257,7 @@ func (c *ClientCredentials) ask(ctx context.Context) (Token, string, error) {
 	if err == nil || len(c.fallback) == 0 || classOf(err) != ClassScope {
 		return tok, warning, err
 	}
+	c.count(time.Now())
 	tok, _, failed := c.askFor(ctx, c.fallback)
 	if failed != nil {
 		return Token{}, "", failed
@@ -324,6 +325,14 @@ func (c *ClientCredentials) spend(now time.Time) error {
 	}
 	c.asked.add(now)
 	return nil
+}
+
+// count enters a request that follows from one that was entered: what was asked
+// for together is asked for alone, or without a scope.
+func (c *ClientCredentials) count(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked.add(now)
 }
 
 // spendConsent enters a request that is made for a consent alone.

@@ -336,6 +336,11 @@ func TestSet_AScopeThatSpoilsTheRequestCostsItsOwnCredentialOnly(t *testing.T) {
 			t.Errorf("the credential with the wrong scope: %v, want class scope", err)
 		}
 		wantRequests(t, g, 4) // together, and then each for itself
+		for _, s := range set.Status() {
+			if s.FetchesLastHour != 2 {
+				t.Errorf("%d requests are told of %s, want 2", s.FetchesLastHour, s.Credential)
+			}
+		}
 	})
 }
 

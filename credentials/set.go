@@ -382,6 +382,9 @@ func (r round) ask(ctx context.Context) map[*ClientCredentials]granted {
 		var got granted
 		switch {
 		case alone:
+			if len(r) > 1 {
+				c.count(time.Now())
+			}
 			got.token, got.warning, got.err = c.ask(ctx)
 		case err != nil:
 			got.err = err
