@@ -27,9 +27,9 @@ type Authorizer interface {
 type Consenter interface {
 	// Consent has one token granted with scope, and discards it; the current
 	// token stays. It waits until ctx ends at most, and a hundred such calls make
-	// one grant. Where consent was granted a while ago it makes none, and returns
-	// a *ConsentedError.
-	Consent(ctx context.Context, scope string) error
+	// one request, whose report says because of what the first was made. Where
+	// consent was granted a while ago it makes none, and returns a *ConsentedError.
+	Consent(ctx context.Context, scope string, because map[string]string) error
 }
 
 // A ConsentedError says that no consent was asked for, since it was granted

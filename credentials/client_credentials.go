@@ -40,11 +40,14 @@ type ClientCredentials struct {
 	endpoint *Endpoint
 	key      Key      // what shapes its tokens
 	fallback []string // the scopes to ask for where the endpoint does not know all; nil: none
+	extras   []string // what fallback leaves out, each to be consented to then
 	margin   time.Duration
 	required bool
 	pace     pace
 	observe  Observer
 	shelf    *shelf
+
+	observeConsent func(Consented)
 
 	current atomic.Pointer[Token] // immutable; set by keep, cleared by Rejected
 	flight  singleflight.Group
@@ -69,7 +72,7 @@ type ClientCredentials struct {
 func newClientCredentials(name string, endpoint *Endpoint, key Key, margin time.Duration) *ClientCredentials {
 	return &ClientCredentials{
 		name: name, endpoint: endpoint, key: key, margin: margin,
-		pace: usualPace, wake: make(chan struct{}, 1),
+		pace: usualPace, wake: make(chan struct{}, 1), consents: consents{turn: make(chan struct{}, 1)},
 	}
 }
 
@@ -142,12 +145,12 @@ func (c *ClientCredentials) look() {
 type asking func(ctx context.Context) (tok Token, warning string, err error)
 
 // renewal starts the one renewal there is at a time, or joins it. It goes on
-// whether or not anybody waits for it, for 20 s at most: 10 s are the request's
-// own, the others go to the store and to other processes' requests.
+// whether or not anybody waits for it: its request, or two, has the endpoint's
+// timeout (10 s), and the store and other processes' requests have 6 s.
 func (c *ClientCredentials) renewal(ctx context.Context, ask asking) <-chan singleflight.Result {
 	return c.flight.DoChan("", func() (v any, err error) {
-		defer recovered(&err)                                                          // a panic inside DoChan would end the process
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*grantTimeout) // outlives the caller that started it
+		defer recovered(&err)                                                                            // a panic inside DoChan would end the process
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*c.endpoint.timeout()+storeWait) // outlives the caller that started it
 		defer cancel()
 		return c.renew(ctx, ask)
 	})
@@ -251,7 +254,8 @@ func (c *ClientCredentials) keep(tok Token) Token {
 
 // ask makes a request for this credential alone. Where the endpoint does not know
 // a scope that is there for more than the usual (data_access), it asks for the
-// usual ones and warns.
+// usual ones and warns. Of several such, each is then asked for beside it, so that
+// the one that is not known spoils no other.
 func (c *ClientCredentials) ask(ctx context.Context) (Token, string, error) {
 	tok, warning, err := c.askFor(ctx, c.key.Scopes)
 	if err == nil || len(c.fallback) == 0 || classOf(err) != ClassScope {
@@ -262,7 +266,13 @@ func (c *ClientCredentials) ask(ctx context.Context) (Token, string, error) {
 	if failed != nil {
 		return Token{}, "", failed
 	}
-	return tok, "a scope of " + strings.Join(c.key.Scopes, " ") + " is not known at the token endpoint; the token was asked for without it", nil
+	if len(c.extras) == 1 {
+		return tok, "not known at the token endpoint, and left out: " + c.extras[0], nil
+	}
+	for _, scope := range c.extras {
+		_, _ = c.consent(ctx, scope, map[string]string{"reason": "data_access"}) // who observes is told of it
+	}
+	return tok, "one of these is not known at the token endpoint; consent is asked for each by itself: " + strings.Join(c.extras, " "), nil
 }
 
 func (c *ClientCredentials) askFor(ctx context.Context, scopes []string) (Token, string, error) {
@@ -289,23 +299,29 @@ func (c *ClientCredentials) pick(tokens []Token) (Token, string, error) {
 }
 
 // warningOf says what of a token is less than was asked for: scopes that were not
-// granted, or an end that was not told. An endpoint that names no scopes granted
-// what was asked (RFC 6749 §5.1).
+// granted, or an end that was not told.
 func warningOf(asked []string, tok Token) string {
-	var warnings, missing []string
-	for _, scope := range asked {
-		root, _, _ := strings.Cut(scope, "[")
-		if tok.Scopes != nil && !slices.Contains(tok.Scopes, scope) && !slices.Contains(tok.Scopes, root) {
-			missing = append(missing, root)
-		}
-	}
-	if len(missing) > 0 {
+	var warnings []string
+	if missing := missingScopes(asked, tok); len(missing) > 0 {
 		warnings = append(warnings, "not granted: "+strings.Join(missing, " "))
 	}
 	if tok.assumedLife {
 		warnings = append(warnings, "the token endpoint does not say how long the token lives (expires_in); it is used for "+unstatedLife.String())
 	}
 	return strings.Join(warnings, "; ")
+}
+
+// missingScopes returns those that were asked for and not granted, without their
+// dependent ones, which answers leave out. An endpoint that names none granted
+// what was asked (RFC 6749 §5.1).
+func missingScopes(asked []string, tok Token) (missing []string) {
+	for _, scope := range asked {
+		root, _, _ := strings.Cut(scope, "[")
+		if tok.Scopes != nil && !slices.Contains(tok.Scopes, scope) && !slices.Contains(tok.Scopes, root) {
+			missing = append(missing, root)
+		}
+	}
+	return missing
 }
 
 // spend enters a request that is about to be made, or returns an *Error that says
@@ -333,17 +349,6 @@ func (c *ClientCredentials) count(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked.add(now)
-}
-
-// spendConsent enters a request that is made for a consent alone.
-func (c *ClientCredentials) spendConsent(now time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.asked.count(now) >= c.pace.hourlyBudget {
-		return &RestingError{Wait: time.Hour - now.Sub(c.asked.made[0]), Err: c.overBudget(0)}
-	}
-	c.asked.add(now)
-	return nil
 }
 
 // overBudget is the failure of a request that was not made. It is looked at again
@@ -406,11 +411,13 @@ func (c *ClientCredentials) resting(now time.Time) error {
 
 // restOver is how long the endpoint is left alone yet, by the clock that says
 // less; c.mu is held.
-func (c *ClientCredentials) restOver(now time.Time) time.Duration {
-	if c.retryAt.IsZero() {
+func (c *ClientCredentials) restOver(now time.Time) time.Duration { return restOf(c.retryAt, now) }
+
+func restOf(until, now time.Time) time.Duration {
+	if until.IsZero() {
 		return 0
 	}
-	return min(c.retryAt.Sub(now), c.retryAt.Round(0).Sub(now.Round(0)))
+	return min(until.Sub(now), until.Round(0).Sub(now.Round(0)))
 }
 
 // endRest lets the endpoint be asked again at once if it refused the client: its

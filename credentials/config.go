@@ -161,8 +161,9 @@ type TokenConfig struct {
 	Required *bool `yaml:"required"`
 
 	// Fallback is what to ask for where the token endpoint does not know one of
-	// Scopes; nil: nothing else.
+	// Scopes; nil: nothing else. Extras is what it leaves out, each a scope.
 	Fallback []string `yaml:"-"`
+	Extras   []string `yaml:"-"`
 
 	secret Secret // Token or Password, resolved
 }

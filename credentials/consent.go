@@ -2,51 +2,59 @@ package credentials
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
+	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
 
 const (
-	consentKept   = 10 * time.Minute // for so long what was consented to is not asked for again
-	consentFailed = time.Minute      // nor what could not be
-	maxConsents   = 256              // scopes remembered; while all are fresh, no other is asked for
+	// consentKept is for how long what was asked for is not asked for again, whether
+	// it was granted or refused.
+	consentKept = 10 * time.Minute
+	// consentBudget is how many consents are asked for with one credential in any
+	// hour. They are a part of hourlyBudget, and leave the most of it to renewals.
+	consentBudget = 60
 )
 
-var errManyConsents = errors.New("consent was asked for too many scopes lately; the next is asked for in some minutes")
+// Consented is one request for consent, as told to an observer.
+type Consented struct {
+	Credential string
+	Scope      string
+	Because    map[string]string // as Consent was given it
+	Took       time.Duration
+	Class      Class // of the failure; "" if it was granted
+	Err        error
+}
 
 // consents are those that a credential asked for of late.
 type consents struct {
-	mu      sync.Mutex // guards byScope
-	byScope map[string]*consent
+	turn chan struct{} // full while a request is under way
+
+	mu       sync.Mutex          // guards the fields below
+	byScope  map[string]*consent // by the scope without its asterisks, which change nothing of what it opens
+	asked    ledger
+	failures int // that say nothing of a scope, in a row
+	retryAt  time.Time
+	failed   error // the last of them
 }
 
 type consent struct {
-	done chan struct{} // closed when the grant has ended, after the fields below are set
-	at   time.Time
-	err  error
+	scope   string
+	because map[string]string
+	done    chan struct{} // closed when the request has ended, after the fields below are set
+	at      time.Time
+	err     error
 }
 
-// fresh reports whether no other grant is due: one is under way, or ended a moment ago.
-func (c *consent) fresh(now time.Time) bool {
-	select {
-	case <-c.done:
-	default:
-		return true
-	}
-	keep := consentKept
-	if c.err != nil {
-		keep = consentFailed
-	}
-	return now.Sub(c.at) < keep
-}
-
-// Consent is Consenter's. A scope that was granted is not asked for again within
-// 10 min, one that was refused not within 1 min, and at most 256 are remembered.
-func (c *ClientCredentials) Consent(ctx context.Context, scope string) error {
-	one, err := c.consent(ctx, scope)
+// Consent is Consenter's. What was granted, and what was refused for its scope, is
+// not asked for again within 10 min. One request is made at a time, and 60 in any
+// hour; one that fails for another reason is followed by a rest, as with tokens.
+func (c *ClientCredentials) Consent(ctx context.Context, scope string, because map[string]string) error {
+	one, err := c.consent(ctx, scope, because)
 	if err != nil {
 		return err
 	}
@@ -58,49 +66,117 @@ func (c *ClientCredentials) Consent(ctx context.Context, scope string) error {
 	}
 }
 
-// consent returns the grant that is under way for scope, after starting one if
+// consent returns the request that is under way for scope, after starting one if
 // need be. Its error is the outcome of one that has ended.
-func (c *ClientCredentials) consent(ctx context.Context, scope string) (*consent, error) {
+func (c *ClientCredentials) consent(ctx context.Context, scope string, because map[string]string) (*consent, error) {
 	now := time.Now()
+	key := strings.ReplaceAll(scope, "*", "")
 	c.consents.mu.Lock()
 	defer c.consents.mu.Unlock()
-	if known := c.consents.byScope[scope]; known != nil && known.fresh(now) {
+	maps.DeleteFunc(c.consents.byScope, func(_ string, one *consent) bool { return one.isOver(now) })
+	if known := c.consents.byScope[key]; known != nil {
 		select {
 		case <-known.done:
-			if known.err == nil {
-				return nil, &ConsentedError{known.at}
-			}
-			return nil, known.err
 		default:
 			return known, nil
 		}
+		if known.err == nil {
+			return nil, &ConsentedError{known.at}
+		}
+		return nil, known.err
 	}
-	if err := c.resting(now); err != nil {
-		return nil, err // an endpoint that is left alone is left alone
+	if err := c.consentResting(now); err != nil {
+		return nil, err
 	}
 	if err := c.spendConsent(now); err != nil {
 		return nil, err
 	}
-	maps.DeleteFunc(c.consents.byScope, func(_ string, one *consent) bool { return !one.fresh(now) })
-	if len(c.consents.byScope) >= maxConsents {
-		return nil, errManyConsents
-	}
 	if c.consents.byScope == nil {
 		c.consents.byScope = map[string]*consent{}
 	}
-	one := &consent{done: make(chan struct{})}
-	c.consents.byScope[scope] = one
-	go c.grantConsent(context.WithoutCancel(ctx), scope, one) // its own: it ends with the grant, after 10 s at most
+	one := &consent{scope: scope, because: because, done: make(chan struct{})}
+	c.consents.byScope[key] = one
+	go c.grantConsent(context.WithoutCancel(ctx), one) // its own: those before it and itself take 10 s each at most
 	return one, nil
 }
 
-// grantConsent makes the grant, whoever still waits for it.
-func (c *ClientCredentials) grantConsent(ctx context.Context, scope string, one *consent) {
-	err := func() (err error) {
-		defer recovered(&err)
-		_, err = c.endpoint.Grant(ctx, []string{scope})
-		return err
-	}()
+// isOver reports whether another request may be made.
+func (one *consent) isOver(now time.Time) bool {
+	select {
+	case <-one.done:
+	default:
+		return false
+	}
+	isRemembered := one.err == nil || classOf(one.err) == ClassScope
+	return !isRemembered || now.Sub(one.at) >= consentKept
+}
+
+// consentResting returns the last failure while the endpoint is to be left alone:
+// by consents, or by everybody. c.consents.mu is held.
+func (c *ClientCredentials) consentResting(now time.Time) error {
+	if wait := restOf(c.consents.retryAt, now); wait > 0 {
+		return &RestingError{Wait: wait, Err: c.consents.failed}
+	}
+	return c.resting(now)
+}
+
+// spendConsent enters a request that is about to be made; c.consents.mu is held.
+func (c *ClientCredentials) spendConsent(now time.Time) error {
+	if n := c.consents.asked.count(now); n >= consentBudget {
+		return &RestingError{Wait: time.Hour - now.Sub(c.consents.asked.made[0]), Err: c.overBudget(0)}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked.count(now) >= c.pace.hourlyBudget {
+		return &RestingError{Wait: time.Hour - now.Sub(c.asked.made[0]), Err: c.overBudget(0)}
+	}
+	c.consents.asked.add(now)
+	c.asked.add(now)
+	return nil
+}
+
+// grantConsent makes the request, whoever still waits for it.
+func (c *ClientCredentials) grantConsent(ctx context.Context, one *consent) {
+	c.consents.turn <- struct{}{}
+	defer func() { <-c.consents.turn }()
+	start := time.Now()
+	c.consents.mu.Lock()
+	err := c.consentResting(start) // the one before may have failed
+	c.consents.mu.Unlock()
+	rested := err != nil
+	if !rested {
+		err = c.askConsent(ctx, one.scope)
+	}
+	c.consents.mu.Lock()
+	switch class := classOf(err); {
+	case err == nil || class == ClassScope:
+		c.consents.failures = 0
+	case !rested:
+		c.consents.failures++
+		c.consents.failed = err
+		c.consents.retryAt = time.Now().Add(backoff(c.consents.failures, class, retryAfterOf(err), rand.Float64()))
+	}
 	one.at, one.err = time.Now(), err
+	c.consents.mu.Unlock()
 	close(one.done)
+	if c.observeConsent != nil && !rested {
+		c.observeConsent(Consented{
+			Credential: c.name, Scope: one.scope, Because: one.because, Took: time.Since(start), Class: classOf(err), Err: err,
+		})
+	}
+}
+
+// askConsent has a token granted with scope and discards it.
+func (c *ClientCredentials) askConsent(ctx context.Context, scope string) (err error) {
+	defer recovered(&err)
+	tokens, err := c.endpoint.Grant(ctx, []string{scope})
+	if err != nil {
+		return err
+	}
+	for _, tok := range tokens {
+		if tok.ResourceServer == c.key.ResourceServer && len(missingScopes([]string{scope}, tok)) == 0 {
+			return nil
+		}
+	}
+	return c.endpoint.fail(http.StatusOK, "", ClassScope, "answered a request for consent without granting it")
 }

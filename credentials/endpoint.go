@@ -68,11 +68,7 @@ func (e *Error) Error() string {
 // is refused by one tries the next, each once. Its error is an *Error, also when
 // ctx ends. It takes at most Timeout and reads at most 64 KiB.
 func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) {
-	timeout := e.Timeout
-	if timeout == 0 {
-		timeout = grantTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, e.timeout())
 	defer cancel()
 	at, err := e.locate(ctx)
 	if err != nil {
@@ -95,6 +91,13 @@ func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) 
 		e.doubt(classOf(err))
 	}
 	return tokens, err
+}
+
+func (e *Endpoint) timeout() time.Duration {
+	if e.Timeout == 0 {
+		return grantTimeout
+	}
+	return e.Timeout
 }
 
 // ask makes one request with one proof.

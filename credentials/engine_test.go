@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -360,6 +361,46 @@ func TestSet_AnExtraScopeThatNobodyKnowsIsLeftOut(t *testing.T) {
 		if status := set.Status()[at]; status.Warning == "" || status.State != StateFresh {
 			t.Errorf("status %+v, want a fresh token and a warning", status)
 		}
+	})
+}
+
+func TestSet_OfSeveralExtraScopesTheOneThatNobodyKnowsSpoilsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, cfg := newGlobus(), globusConfig()
+		good, bad := wants(g.MappedCollection()), wants("00000000-0000-0000-0000-000000000000")
+		cfg.Tokens["transfer"] = TokenConfig{
+			ResourceServer: transferServer, Fallback: cfg.Tokens["transfer"].Scopes, Extras: []string{good, bad},
+			Scopes: []string{strings.TrimSuffix(good, "]") + " " + strings.TrimPrefix(bad, emulator.TransferScope+"[")},
+		}
+		var failed []string
+		set := newSet(t, cfg, emulator.DemoClientSecret, Deps{Transport: g, ObserveConsent: func(c Consented) {
+			if c.Err != nil {
+				failed = append(failed, c.Scope)
+			}
+		}}, nil)
+		set.Warm(t.Context())
+		mustTokenOf(t, set, "transfer")
+		synctest.Wait()
+		if !g.Consented(g.MappedCollection(), transferServer) || len(failed) != 1 || failed[0] != bad {
+			t.Errorf("consented %v, failed %q; want the good one, and the bad one told", g.Consented(g.MappedCollection(), transferServer), failed)
+		}
+		told := 0
+		for _, s := range set.Status() {
+			told += s.FetchesLastHour
+		}
+		if extra := 1; told != g.requests()+extra { // the first is auth's and transfer's
+			t.Errorf("%d requests are told of, and %d were made", told, g.requests())
+		}
+	})
+}
+
+func TestClientCredentials_TheEndpointsTimeoutIsTheRenewalsToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGlobus()
+		g.SetTokenDelay(50 * time.Second)
+		c := transferCredential(g)
+		c.endpoint.Timeout = time.Minute
+		mustToken(t, c)
 	})
 }
 

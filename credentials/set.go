@@ -25,6 +25,8 @@ type Deps struct {
 	NewTransport func(settings *tls.Config, proxyURL Secret) (http.RoundTripper, error)
 	UserAgent    string
 	Observe      Observer
+	// ObserveConsent is told of each request for consent, once; it may be nil.
+	ObserveConsent func(Consented)
 	// Store keeps the tokens over restarts and shares them; nil: this process's
 	// memory does. It is comparable. ObserveStore is told of what goes wrong in it,
 	// by operation; it may be nil.
@@ -153,8 +155,8 @@ func (s *Set) newAuthorizer(name string, token TokenConfig, old *Set) (Authorize
 		ResourceServer: token.ResourceServer, Scopes: token.Scopes, Parameters: client.config.Parameters,
 	}
 	fresh := newClientCredentials(name, client.endpoint, key, s.config.Margin)
-	fresh.fallback, fresh.required = token.Fallback, token.required()
-	fresh.observe, fresh.shelf = s.deps.Observe, s.shelf
+	fresh.fallback, fresh.extras, fresh.required = token.Fallback, token.Extras, token.required()
+	fresh.observe, fresh.observeConsent, fresh.shelf = s.deps.Observe, s.deps.ObserveConsent, s.shelf
 	if old == nil {
 		return fresh, nil
 	}
@@ -163,7 +165,7 @@ func (s *Set) newAuthorizer(name string, token TokenConfig, old *Set) (Authorize
 		return fresh, nil
 	}
 	if client.endpoint == before.endpoint && s.config.Margin == old.config.Margin && s.shelf == old.shelf &&
-		fresh.required == before.required && slices.Equal(fresh.fallback, before.fallback) {
+		fresh.required == before.required && slices.Equal(fresh.fallback, before.fallback) && slices.Equal(fresh.extras, before.extras) {
 		return before, nil
 	}
 	fresh.inherit(before)
@@ -403,7 +405,7 @@ func (r round) warm(ctx context.Context) {
 	var bug error
 	defer recovered(&bug) // who waits is told that there is no token
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, 4*grantTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 4*r[0].endpoint.timeout()+storeWait)
 	defer cancel()
 	turn, cancelTurn := context.WithTimeout(ctx, leaseWait)
 	defer cancelTurn()

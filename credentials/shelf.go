@@ -12,6 +12,7 @@ const (
 	storeRest    = 5 * time.Second        // after one that failed
 	storeGrace   = 100 * time.Millisecond // for one whose time is over to say so itself
 	leaseWait    = 5 * time.Second        // for another process's request, before one makes its own
+	storeWait    = leaseWait + time.Second
 )
 
 var (

@@ -60,8 +60,9 @@ type UpstreamConfig struct {
 	// to name the credential. Preset flows.
 	Flows []string `yaml:"flows"`
 	// Consent says what becomes of a ConsentRequired for one collection's
-	// data_access: auto (Globus's presets' default) grants it to the service
-	// account and sends the request again, off passes it on.
+	// data_access: auto (default with presets transfer and timers, which alone may
+	// have it) grants it to the service account and sends the request again, off
+	// passes it on.
 	Consent string `yaml:"consent"`
 
 	// LoginRedirect says that a redirect to Globus's login page is how the

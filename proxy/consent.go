@@ -36,6 +36,8 @@ const (
 // is sent once more if its body can be. Only the data_access of exactly one
 // collection, under a scope that the credential has anyway, is granted: all it
 // opens is that collection, to the extent that its owner lets this account in.
+// Presets other than Transfer's and Timers' have none: who runs a collection or a
+// flow could have consent granted to what is not theirs.
 type consent struct{ next http.RoundTripper }
 
 func (c consent) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -51,7 +53,9 @@ func (c consent) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	asked := time.Now()
-	err = consenter.Consent(req.Context(), scope)
+	err = consenter.Consent(req.Context(), scope, map[string]string{
+		"request_id": x.ID, "caller": x.Caller, "upstream": x.Upstream, "rule": x.Rule, "collection": collection,
+	})
 	x.TokenWait += time.Since(asked)
 	var before *credentials.ConsentedError
 	switch {

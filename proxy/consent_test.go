@@ -229,7 +229,7 @@ type consented struct {
 	at func() time.Time
 }
 
-func (c consented) Consent(context.Context, string) error {
+func (c consented) Consent(context.Context, string, map[string]string) error {
 	return &credentials.ConsentedError{At: c.at()}
 }
 

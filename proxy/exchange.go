@@ -31,7 +31,7 @@ type Exchange struct {
 	TokenState  credentials.State
 	TokenWait   time.Duration // for a token, all attempts together
 	Attempts    int           // how often the request went to the upstream
-	Consent     string        // the collection to whose data_access consent was granted for this request; "" for none
+	Consent     string        // the collection to whose data_access consent was granted while this request waited; "" for none
 	Breaker     string        // its state when last asked: closed, half-open, open
 
 	UpstreamTime time.Duration // until the upstream's response headers, all attempts together

@@ -184,10 +184,15 @@ type inForce struct {
 	set    *credentials.Set
 }
 
-// renewed tells the log and the metrics; so do the next two.
+// renewed tells the log and the metrics; so do the next three.
 func (d *daemon) renewed(r credentials.Renewal) {
 	d.log.renewal(r)
 	d.metrics.Renewal(r)
+}
+
+func (d *daemon) consented(c credentials.Consented) {
+	d.log.consent(c)
+	d.metrics.Consented(c)
 }
 
 func (d *daemon) storeFailed(op string, err error) {
@@ -220,7 +225,7 @@ func (d *daemon) build(cfg *Config) error {
 	}
 	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{
 		Transport: way, NewTransport: ownTransport(egress), UserAgent: "bearerd/" + d.options.Version,
-		Observe: d.renewed, Store: kept.Store, ObserveStore: d.storeFailed, KnownScopes: presetScopes(),
+		Observe: d.renewed, ObserveConsent: d.consented, Store: kept.Store, ObserveStore: d.storeFailed, KnownScopes: presetScopes(),
 	}, d.set)
 	if err != nil {
 		return err

@@ -63,10 +63,6 @@ func (l *logger) request(x *proxy.Exchange) {
 	if x.Warning != "" {
 		l.Warn().Str("request_id", x.ID).Str("caller", x.Caller).Str("upstream", x.Upstream).Msg(x.Warning)
 	}
-	if x.Consent != "" {
-		l.Info().Str("request_id", x.ID).Str("caller", x.Caller).Str("upstream", x.Upstream).Str("rule", x.Rule).
-			Str("credential", x.Credential).Str("collection", x.Consent).Msg("consent granted")
-	}
 	if !l.access {
 		return
 	}
@@ -116,6 +112,19 @@ func (l *logger) renewal(r credentials.Renewal) {
 		Bool("forced", r.Forced).Dur("total_ms", r.Took).Strs("scopes", r.Token.Scopes).
 		Str("resource_server", r.Token.ResourceServer).
 		Str("expires_at", r.Token.ExpiresAt.UTC().Format(time.RFC3339)).Msg(message)
+}
+
+// consent is an observer of requests for consent: one line each, with what caused
+// it.
+func (l *logger) consent(c credentials.Consented) {
+	event, message := l.Info(), "consent granted"
+	if c.Err != nil {
+		event, message = l.Warn().Str("class", string(c.Class)).AnErr("err", c.Err), "consent not granted"
+	}
+	for _, name := range sortedKeys(c.Because) {
+		event.Str(name, c.Because[name])
+	}
+	event.Str("credential", c.Credential).Str("scope", c.Scope).Dur("total_ms", c.Took).Msg(message)
 }
 
 // store is told of what goes wrong in the store. It costs nobody anything but time.

@@ -67,11 +67,15 @@ func TestLog_TellsOfConsentAlsoWithoutAccessLines(t *testing.T) {
 	for _, access := range []bool{false, true} {
 		var out bytes.Buffer
 		l := newLogger(LogConfig{Level: "info", Format: "json", Access: access}, &out)
-		l.request(&proxy.Exchange{ID: "id", Caller: "local", Upstream: "transfer", Rule: "read", Credential: "transfer", Consent: someID})
+		because := map[string]string{"request_id": "id", "caller": "local", "rule": "read", "collection": someID}
+		l.consent(credentials.Consented{Credential: "transfer", Scope: "all", Because: because})
+		l.consent(credentials.Consented{Credential: "transfer", Scope: "all", Because: because, Class: credentials.ClassScope, Err: errors.New("no")})
+		l.request(&proxy.Exchange{ID: "id", Consent: someID})
 		l.request(&proxy.Exchange{ID: "other"})
 		l.out.flush()
-		want := `"request_id":"id","caller":"local","upstream":"transfer","rule":"read","credential":"transfer","collection":"` + someID + `"`
-		if text := out.String(); strings.Count(text, "consent granted") != 1 || !strings.Contains(text, want) ||
+		want := `"caller":"local","collection":"` + someID + `","request_id":"id","rule":"read","credential":"transfer","scope":"all"`
+		if text := out.String(); strings.Count(text, want) != 2 || strings.Count(text, "consent granted") != 1 ||
+			strings.Count(text, `"class":"scope","err":"no"`) != 1 || strings.Count(text, "consent not granted") != 1 ||
 			strings.Contains(text, `"consent":"`+someID+`"`) != access || strings.Contains(text, `"consent":""`) {
 			t.Errorf("access %v: %s", access, text)
 		}

@@ -220,8 +220,8 @@ func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
 	if u.TokenShim != nil && !p.shim && (known || u.Preset == "") {
 		m.Add(append(path, "token_shim"), "means nothing but with preset auth; leave it out")
 	}
-	if u.Consent != "" && u.Preset == "" {
-		m.Add(append(path, "consent"), "means nothing without a preset of Globus's; leave it out")
+	if u.Consent != "" && !p.dataAccess && (known || u.Preset == "") {
+		m.Add(append(path, "consent"), "means something only with presets transfer and timers; leave it out")
 	}
 	if known || u.Preset == "" {
 		p.checkCollections(u, path, m)
@@ -229,7 +229,9 @@ func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
 	if !known {
 		return policy.Upstream{}
 	}
-	fill(&u.Consent, "auto")
+	if p.dataAccess { // others could have consent granted to collections that are not theirs
+		fill(&u.Consent, "auto")
+	}
 	u.LoginRedirect = p.loginRedirect
 	if p.url != "" && c.isPreview(name) {
 		fill(&u.URL, previewURL(p.url))
@@ -297,13 +299,22 @@ func (c *Config) expandDataAccess(name string, u proxy.UpstreamConfig, p preset,
 				wanted = append(wanted, "*https://auth.globus.org/scopes/"+strings.ToLower(id)+"/data_access")
 			}
 		}
-		asked := transferScope + "[" + strings.Join(wanted, " ") + "]"
-		if p.scope != transferScope { // it uses Transfer on the client's behalf
-			asked = p.scope + "[" + asked + "]"
+		token.Extras = nil
+		for _, one := range wanted {
+			token.Extras = append(token.Extras, p.withAccess(one))
 		}
-		token.Fallback, token.Scopes = token.Scopes, []string{asked}
+		token.Fallback, token.Scopes = token.Scopes, []string{p.withAccess(wanted...)}
 		c.Credentials.Tokens[name] = token
 	}
+}
+
+// withAccess is the preset's scope with consent to collections inside.
+func (p preset) withAccess(dependents ...string) string {
+	asked := transferScope + "[" + strings.Join(dependents, " ") + "]"
+	if p.scope != transferScope { // it uses Transfer on the client's behalf
+		asked = p.scope + "[" + asked + "]"
+	}
+	return asked
 }
 
 // expandFlows defines a credential for each flow, and returns which requests want
@@ -378,7 +389,7 @@ func (p preset) id(u proxy.UpstreamConfig, path []any, m *mistakes) string {
 			m.Add(append(path, key), "means nothing to this preset; leave it out")
 		}
 	}
-	return ids[p.idKey]
+	return strings.ToLower(ids[p.idKey])
 }
 
 // policy returns what policy must know. A pattern of ours that does not parse is

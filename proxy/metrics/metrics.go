@@ -134,6 +134,16 @@ func (m *Metrics) Renewal(r credentials.Renewal) {
 	}
 }
 
+// Consented tells of a request for consent. It is a token request, and counted with
+// the others, by results of its own.
+func (m *Metrics) Consented(c credentials.Consented) {
+	result := "consented"
+	if c.Err != nil {
+		result = "consent_failed"
+	}
+	m.renewals.WithLabelValues(c.Credential, result, string(c.Class)).Inc()
+}
+
 // StoreError tells that an operation of the store failed.
 func (m *Metrics) StoreError(op string, _ error) { m.storeErrors.WithLabelValues(op).Inc() }
 
