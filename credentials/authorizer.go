@@ -3,7 +3,9 @@ package credentials
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -80,16 +82,19 @@ func (none) Rejected(Token) bool { return false }
 
 // watched is an Authorizer whose token, or password, is read anew when what it is
 // kept in changes: a projected ServiceAccount token is replaced every hour or so.
-// What cannot be read, or not be sent, leaves the one before in force.
+// What cannot be read, or not be sent, leaves the one before in force, and is told
+// once.
 type watched struct {
-	from    Reference
-	made    func(text string) (Token, error)
-	current atomic.Pointer[Token]
-}
+	name     string
+	from     Reference
+	made     func(text string) (Token, error)
+	required bool
+	observe  Observer // nil: nobody
 
-func newWatched(from Reference, made func(text string) (Token, error)) (*watched, error) {
-	w := &watched{from: from, made: made}
-	return w, w.look()
+	current atomic.Pointer[Token]
+
+	mu     sync.Mutex // guards failed
+	failed error      // of the last look; nil: it was good
 }
 
 func (w *watched) Authorize(req *http.Request) (Token, error) {
@@ -106,16 +111,47 @@ func (w *watched) Rejected(tok Token) bool {
 
 // look reads the token and keeps it if it is another.
 func (w *watched) look() error {
+	tok, err := w.read()
+	w.mu.Lock()
+	before := w.failed
+	w.failed = err
+	current := w.current.Load()
+	changed := err == nil && (current == nil || !current.Same(tok))
+	if changed {
+		w.current.Store(&tok)
+	}
+	w.mu.Unlock()
+	switch {
+	case w.observe == nil || current == nil: // the first is told by who made it
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		w.observe(Renewal{Credential: w.name, Read: true, Class: ClassSecret, RetryIn: pollInterval, Err: err})
+	case changed || err == nil && before != nil:
+		w.observe(Renewal{Credential: w.name, Read: true, Token: tok})
+	}
+	return err
+}
+
+func (w *watched) read() (Token, error) {
 	secret, err := w.from.Read()
 	if err != nil {
-		return err
+		return Token{}, err
 	}
 	tok, err := w.made(secret.Reveal())
 	if err != nil {
-		return err
+		return Token{}, fmt.Errorf("what %s names cannot be sent: %w", w.from, err)
 	}
-	if current := w.current.Load(); current == nil || !current.Same(tok) {
-		w.current.Store(&tok)
+	return tok, nil
+}
+
+func (w *watched) status() Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := Status{
+		Credential: w.name, State: StateFixed, Store: "memory", Required: w.required, Obtained: true,
+		Fingerprint: w.current.Load().Fingerprint(),
 	}
-	return nil
+	if w.failed != nil {
+		s.LastResult, s.Class, s.Reason = "failed", ClassSecret, w.failed.Error()+"; the one before is used on"
+	}
+	return s
 }

@@ -14,12 +14,14 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Renewal is one token request for one credential, as told to an Observer.
+// Renewal is one token request for one credential, or what stood in for it, as told
+// to an Observer.
 type Renewal struct {
 	Credential string
 	Token      Token // zero if it failed
 	Forced     bool  // because an upstream refused the token before
 	Stored     bool  // the token was read from the store, and no request made
+	Read       bool  // it is fixed, and was read anew from what the configuration names
 	Took       time.Duration
 	RetryIn    time.Duration // after a failure: no request before that
 	Class      Class         // of the failure; "" if it succeeded
@@ -467,7 +469,7 @@ func (c *ClientCredentials) untilDue(now time.Time) time.Duration {
 	switch tok := c.current.Load(); {
 	case tok != nil:
 		due = tok.renewAge - tok.age(now)
-	case !c.obtained && !c.required:
+	case !c.obtained && !c.required && c.failures == 0:
 		return never // nobody needs one yet
 	}
 	return max(due, c.restOver(now))

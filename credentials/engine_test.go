@@ -429,6 +429,28 @@ func TestSet_RunRenewsAllAndEndsWithItsContext(t *testing.T) {
 	})
 }
 
+func TestSet_RunTriesAgainForAnOptionalTokenToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, cfg, no := newGlobus(), globusConfig(), false
+		g.fails(emulator.Aborted())
+		for name, token := range cfg.Tokens {
+			token.Required = &no
+			cfg.Tokens[name] = token
+		}
+		set := newSet(t, cfg, emulator.DemoClientSecret, Deps{Transport: g}, nil)
+		renewing(t, set)
+		time.Sleep(10 * time.Minute)
+		g.heals()
+		time.Sleep(longestBackoff)
+		synctest.Wait()
+		for _, s := range set.Status() {
+			if !s.Obtained {
+				t.Errorf("status %+v, want a token: its readiness is asked for", s)
+			}
+		}
+	})
+}
+
 func TestSet_RunTriesAgainUntilARequiredTokenIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGlobus()

@@ -228,12 +228,14 @@ func TestSet_CredentialsThatAReloadChangedHeedTheSecretToo(t *testing.T) {
 
 func TestWatched_ATokenFileIsReadAnewWhenItChanges(t *testing.T) {
 	file := newProjected(t, "first-token")
-	cfg := Config{Tokens: map[string]TokenConfig{"chained": {Token: file.reference()}}}
+	optional := false
+	cfg := Config{Tokens: map[string]TokenConfig{"chained": {Token: file.reference(), Required: &optional}}}
 	var mistakes noted
 	if cfg.Resolve(&mistakes); len(mistakes.lines) > 0 {
 		t.Fatalf("Resolve noted %q", mistakes.lines)
 	}
-	set, err := NewSet(cfg, Deps{}, nil)
+	var told []Renewal
+	set, err := NewSet(cfg, Deps{Observe: func(r Renewal) { told = append(told, r) }}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,6 +262,20 @@ func TestWatched_ATokenFileIsReadAnewWhenItChanges(t *testing.T) {
 		file.swap("not a token")
 		if authorizer.Rejected(*w.current.Load()) || w.current.Load().Reveal() != "third-token" {
 			t.Error("a text that is no token took the token's place")
+		}
+		time.Sleep(10 * pollInterval)
+		synctest.Wait()
+		if s := set.Status()[0]; s.Class != ClassSecret || s.Reason == "" || s.Required || s.State != StateFixed {
+			t.Errorf("status %+v, want why the file is not heeded", s)
+		}
+		if len(told) != 3 || told[0].Err != nil || told[1].Err != nil || told[2].Err == nil || told[2].Class != ClassSecret {
+			t.Errorf("told %+v, want two tokens read and one failure, once", told)
+		}
+		file.swap("third-token")
+		time.Sleep(pollInterval)
+		synctest.Wait()
+		if s := set.Status()[0]; s.Class != "" || s.Reason != "" || len(told) != 4 {
+			t.Errorf("status %+v after %d reports, want it healed and told", s, len(told))
 		}
 		cancel()
 		<-ended

@@ -145,9 +145,9 @@ func (s *Set) Seal(text string) string {
 func (s *Set) newAuthorizer(name string, token TokenConfig, old *Set) (Authorizer, error) {
 	switch {
 	case token.Token != "":
-		return newWatched(token.Token, newBearer)
+		return s.newWatched(name, token.Token, newBearer)
 	case token.Username != "":
-		return newWatched(token.Password, func(password string) (Token, error) { return newBasic(token.Username, password), nil })
+		return s.newWatched(name, token.Password, func(password string) (Token, error) { return newBasic(token.Username, password), nil })
 	}
 	client := s.clients[token.Client]
 	key := Key{
@@ -170,6 +170,11 @@ func (s *Set) newAuthorizer(name string, token TokenConfig, old *Set) (Authorize
 	}
 	fresh.inherit(before)
 	return fresh, nil
+}
+
+func (s *Set) newWatched(name string, from Reference, made func(text string) (Token, error)) (Authorizer, error) {
+	w := &watched{name: name, from: from, made: made, required: s.config.Tokens[name].required(), observe: s.deps.Observe}
+	return w, w.look()
 }
 
 // sameRight reports whether both sets mean the same client, resource server and
@@ -274,7 +279,7 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 // Status tells how every credential stands, by name.
 func (s *Set) Status() []Status {
 	now := time.Now()
-	var all []Status
+	all := []Status{}
 	for _, name := range names(s.members) {
 		switch member := s.members[name].(type) {
 		case *ClientCredentials:
@@ -282,10 +287,7 @@ func (s *Set) Status() []Status {
 			one.Client = s.config.Tokens[name].Client
 			all = append(all, one)
 		case *watched:
-			all = append(all, Status{
-				Credential: name, State: StateFixed, Store: "memory", Required: true, Obtained: true,
-				Fingerprint: member.current.Load().Fingerprint(),
-			})
+			all = append(all, member.status())
 		}
 	}
 	return all
