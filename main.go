@@ -305,6 +305,7 @@ func newStatus() *cobra.Command {
 	}
 	adminFlags(cmd, &options)
 	cmd.Flags().BoolVar(&options.JSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&options.Wide, "wide", false, "print fingerprints, secrets' references, stores, resource servers and scopes too")
 	return cmd
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os/exec"
 	"regexp"
@@ -43,10 +44,11 @@ func TestAdmin_ReadyOnceEveryTokenWasThereAndThenUntilTheDrain(t *testing.T) {
 	g.FailTokens(2, emulator.Unavailable())
 	b := harness.Start(t, withAdmin(g))
 	operators, probes := b.AdminURL("address"), b.AdminURL("probe_address")
-	body := waitFor(t, probes+"/readyz", http.StatusServiceUnavailable)
+	body := waitFor(t, operators+"/readyz", http.StatusServiceUnavailable)
 	if !strings.Contains(body, "[-]credential/transfer none: ") || !strings.Contains(body, "(server, 503") {
 		t.Errorf("not ready without saying why: %s", body)
 	}
+	waitFor(t, probes+"/readyz", http.StatusServiceUnavailable)
 	waitFor(t, probes+"/livez", http.StatusOK)
 	waitFor(t, operators+"/readyz", http.StatusOK)
 	g.FailTokens(1000, emulator.Aborted())
@@ -61,6 +63,28 @@ func TestAdmin_ReadyOnceEveryTokenWasThereAndThenUntilTheDrain(t *testing.T) {
 	}
 	waitFor(t, operators+"/readyz?upstream=auth", http.StatusOK)
 	waitFor(t, operators+"/readyz?upstream=nobody", http.StatusNotFound)
+}
+
+// Who asks from other machines is told which credential it is, and no more.
+func TestAdmin_ProbesAreToldNoReasons(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	g.SetSecret("rotated")
+	b := harness.Start(t, withAdmin(g))
+	b.WaitLog(func(line map[string]any) bool { return line["message"] == "token renewal failed" })
+	for _, accept := range []string{"", "application/json"} {
+		req, _ := http.NewRequest(http.MethodGet, b.AdminURL("probe_address")+"/readyz?verbose", nil)
+		req.Header.Set("Accept", accept)
+		resp, err := newClient(t).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if text := string(body); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, "[-]credential/transfer none: client\n") ||
+			strings.Contains(text, "http") || strings.Contains(text, "file:") {
+			t.Errorf("a probe is answered %d %s", resp.StatusCode, text)
+		}
+	}
 }
 
 func TestAdmin_NotReadyWhileDraining(t *testing.T) {
@@ -79,6 +103,7 @@ func TestAdmin_NotReadyWhileDraining(t *testing.T) {
 	if body := waitFor(t, ready, http.StatusServiceUnavailable); !strings.Contains(body, "draining") {
 		t.Errorf("draining, and said %s", body)
 	}
+	waitFor(t, ready+"?upstream=slow", http.StatusServiceUnavailable)
 	close(release)
 	if status := <-ended; status != http.StatusOK {
 		t.Errorf("the request under way was answered %d", status)
@@ -196,7 +221,13 @@ func TestStatus_ShowsHowCredentialsStand(t *testing.T) {
 		t.Errorf("healthcheck: exit %d, %s", code, out)
 	}
 	get(t, newClient(t), b.URL+taskList)
-	out, code := run("status", "--admin-url", url)
+	narrow, _ := run("status", "--admin-url", url)
+	for line := range strings.Lines(narrow) {
+		if len(line) > 100 {
+			t.Errorf("a line of %d characters does not fit a terminal: %s", len(line), line)
+		}
+	}
+	out, code := run("status", "--wide", "--admin-url", url)
 	for _, want := range []string{"ready", "CREDENTIAL", "transfer", "fresh", "transfer.api.globus.org", "file:secret", "memory", "sha256:"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("status does not say %q:\n%s", want, out)
@@ -216,6 +247,27 @@ func TestStatus_ShowsHowCredentialsStand(t *testing.T) {
 		if out, code := run(command, "--admin-url", url); code != 69 || !strings.Contains(out, "no bearerd answers at "+url) {
 			t.Errorf("%s without a daemon: exit %d, %s", command, code, out)
 		}
+	}
+}
+
+// Who asks a running bearerd has neither its variables nor its secrets, and a
+// mistake made in the file since is for the next start.
+func TestStatus_NeedsNothingOfTheConfigurationButTheAddress(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	b := harness.Start(t, harness.Config(g))
+	url := b.AdminURL("address")
+	waitFor(t, url+"/readyz", http.StatusOK)
+	b.Replace("config.yaml", "admin: {address: \""+strings.TrimPrefix(url, "http://")+"\"}\nnonsense: 1\ncredentials: {clients: {globus: {client_id: env:NOBODY_SETS_THIS}}}\n")
+	for _, command := range []string{"status", "healthcheck"} {
+		run := exec.Command(harness.Binary(t), command, "-c", "config.yaml")
+		run.Dir, run.Env = b.Dir, []string{"HOME=" + b.Dir}
+		if out, err := run.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", command, err, out)
+		}
+	}
+	run := exec.Command(harness.Binary(t), "status", "--admin-url", "localhost:9641")
+	if out, err := run.CombinedOutput(); err == nil || !strings.Contains(string(out), "write one such as http://localhost:9641") {
+		t.Errorf("a URL without a scheme: %v, %s", err, out)
 	}
 }
 

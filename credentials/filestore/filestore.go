@@ -46,11 +46,8 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, cause(err))
 	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("%s is no directory; name one that holds only bearerd's tokens", dir)
-	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return nil, fmt.Errorf("%s has mode %04o, so that others can write to it; run: chmod 700 %s", dir, info.Mode().Perm(), dir)
+	if err := checkDir(dir, info); err != nil {
+		return nil, err
 	}
 	left, err := filepath.Glob(filepath.Join(dir, newPattern))
 	if err != nil {
@@ -62,6 +59,46 @@ func Open(dir string) (*Store, error) {
 		}
 	}
 	return &Store{dir}, nil
+}
+
+// Check returns what Open would find wrong with dir, and makes nothing.
+func Check(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case err == nil:
+		return checkDir(dir, info)
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s cannot be used: %w; name a directory that bearerd's user may write to", dir, cause(err))
+	}
+	for above := filepath.Dir(dir); ; above = filepath.Dir(above) {
+		info, err := os.Stat(above)
+		if errors.Is(err, fs.ErrNotExist) && above != filepath.Dir(above) {
+			continue
+		}
+		if err == nil && !info.IsDir() {
+			err = syscall.ENOTDIR
+		}
+		if err == nil {
+			err = syscall.Access(above, mayWrite)
+		}
+		if err != nil {
+			return fmt.Errorf("%s cannot be made: %s: %w; name a directory that bearerd's user may write to", dir, above, cause(err))
+		}
+		return nil
+	}
+}
+
+// mayWrite is access(2)'s W_OK.
+const mayWrite = 2
+
+func checkDir(dir string, info fs.FileInfo) error {
+	switch {
+	case !info.IsDir():
+		return fmt.Errorf("%s is no directory; name one that holds only bearerd's tokens", dir)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("%s has mode %04o, so that others can write to it; run: chmod 700 %s", dir, info.Mode().Perm(), dir)
+	}
+	return nil
 }
 
 func (s *Store) path(key credentials.Key, suffix string) string {

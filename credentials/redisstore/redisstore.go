@@ -81,6 +81,14 @@ func Open(options Options) (*Store, error) {
 	return s, nil
 }
 
+// CheckURL returns what Open would find wrong with a URL.
+func CheckURL(url credentials.Secret) error {
+	if _, err := rueidis.ParseURL(url.Reveal()); err != nil {
+		return errURL
+	}
+	return nil
+}
+
 // connect tries until there is a connection. What comes after it, the library does.
 func (s *Store) connect() {
 	defer close(s.closed)

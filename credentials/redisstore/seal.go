@@ -24,6 +24,14 @@ type sealer struct {
 	aead cipher.AEAD
 }
 
+// CheckKey returns what Open would find wrong with a key.
+func CheckKey(key credentials.Secret) error {
+	if len(key.Reveal()) < shortestKey {
+		return fmt.Errorf("shorter than %d characters; make one by: openssl rand -base64 32", shortestKey)
+	}
+	return nil
+}
+
 // newRing makes keys of what the secrets say (HKDF-SHA-256, RFC 5869).
 func newRing(secrets []credentials.Secret) (ring, error) {
 	if len(secrets) == 0 {
@@ -31,8 +39,8 @@ func newRing(secrets []credentials.Secret) (ring, error) {
 	}
 	var made ring
 	for i, secret := range secrets {
-		if len(secret.Reveal()) < shortestKey {
-			return nil, fmt.Errorf("key %d is shorter than %d characters; make one by: openssl rand -base64 32", i+1, shortestKey)
+		if err := CheckKey(secret); err != nil {
+			return nil, fmt.Errorf("key %d is %w", i+1, err)
 		}
 		derived, err := hkdf.Key(sha256.New, []byte(secret.Reveal()), nil, "bearerd store", 32+idBytes)
 		if err != nil {

@@ -46,10 +46,11 @@ func New(deps Deps) (operators, probes http.Handler) {
 	a := &admin{deps: deps, started: time.Now()}
 	few := http.NewServeMux()
 	few.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
-	few.HandleFunc("GET /readyz", a.readyz)
+	few.HandleFunc("GET /readyz", a.readyz(false))
 	few.Handle("GET /metrics", deps.Metrics)
 	all := http.NewServeMux()
 	all.Handle("/", few)
+	all.HandleFunc("GET /readyz", a.readyz(true))
 	all.HandleFunc("GET /api/v1/status", a.status)
 	all.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		text(w, http.StatusOK, "bearerd "+deps.Version+"\n/livez\n/readyz  ?verbose  ?upstream=NAME\n/metrics\n/api/v1/status\n")
@@ -108,8 +109,13 @@ func (a *admin) ready() bool {
 func isAwaited(s credentials.Status) bool { return s.Required && !s.Obtained }
 
 // readyz says whether requests should be sent here; with ?upstream=NAME, whether
-// that upstream's credentials have a token now.
-func (a *admin) readyz(w http.ResponseWriter, r *http.Request) {
+// that upstream's credentials have a token now. Why not is for operators: other
+// machines are told which credential, and how it stands.
+func (a *admin) readyz(operators bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { a.answerReady(w, r, operators) }
+}
+
+func (a *admin) answerReady(w http.ResponseWriter, r *http.Request, operators bool) {
 	query := r.URL.Query()
 	statuses, ready := a.deps.Status(), a.ready()
 	if query.Has("upstream") {
@@ -119,20 +125,20 @@ func (a *admin) readyz(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		statuses = slices.DeleteFunc(statuses, func(s credentials.Status) bool { return !slices.Contains(wanted, s.Credential) })
-		ready = !slices.ContainsFunc(statuses, func(s credentials.Status) bool { return !hasToken(s) })
+		ready = !a.deps.Draining() && !slices.ContainsFunc(statuses, func(s credentials.Status) bool { return !hasToken(s) })
 	}
 	status := http.StatusOK
 	if !ready {
 		status = http.StatusServiceUnavailable
 	}
-	if strings.Contains(r.Header.Get("Accept"), "json") {
+	if operators && strings.Contains(r.Header.Get("Accept"), "json") {
 		writeJSON(w, status, a.report(ready, statuses))
 		return
 	}
 	var b strings.Builder
 	if query.Has("verbose") || !ready {
 		for _, s := range statuses {
-			b.WriteString(line(s))
+			b.WriteString(line(s, operators))
 		}
 	}
 	if a.deps.Draining() {
@@ -146,14 +152,18 @@ func hasToken(s credentials.Status) bool {
 	return s.State == credentials.StateFresh || s.State == credentials.StateStale || s.State == credentials.StateFixed
 }
 
-// line is a credential as Kubernetes writes checks.
-func line(s credentials.Status) string {
+// line is a credential as Kubernetes writes checks, with the last failure in words
+// or only its class.
+func line(s credentials.Status, inWords bool) string {
 	mark, why := "+", "ok"
 	if !hasToken(s) {
 		mark, why = "-", string(s.State)
 	}
-	if s.Reason != "" {
+	switch {
+	case s.Reason != "" && inWords:
 		why += ": " + s.Reason
+	case s.Class != "":
+		why += ": " + string(s.Class)
 	}
 	return fmt.Sprintf("[%s]credential/%s %s\n", mark, s.Credential, why)
 }

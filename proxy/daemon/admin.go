@@ -1,13 +1,20 @@
 package daemon
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"bearerd/credentials"
 	"bearerd/proxy/admin"
+)
+
+const (
+	adminReadTimeout  = 5 * time.Second // of a whole request: none has a body
+	adminWriteTimeout = 30 * time.Second
 )
 
 // serveAdmin serves the admin section's addresses until stop is called, after the
@@ -41,6 +48,7 @@ func (d *daemon) serveAdmin() (stop func(), err error) {
 			return nil, &AddressError{one.key, one.address, err}
 		}
 		server := newServer(one.handler)
+		server.ReadTimeout, server.WriteTimeout = adminReadTimeout, adminWriteTimeout
 		servers = append(servers, server)
 		for _, l := range opened {
 			group.Go(func() error { return server.Serve(l) })
@@ -53,17 +61,20 @@ func (d *daemon) serveAdmin() (stop func(), err error) {
 // credentialsOf returns the credentials that each upstream may be reached with.
 func (c *Config) credentialsOf() map[string][]string {
 	all := map[string][]string{}
+	add := func(upstream, credential string) {
+		if credential != "" && !slices.Contains(all[upstream], credential) {
+			all[upstream] = append(all[upstream], credential)
+		}
+	}
 	for name, u := range c.Proxy.Upstreams {
-		all[name] = []string{u.Credential}
+		add(name, cmp.Or(u.Credential, name))
 		for _, route := range u.Routes {
-			all[name] = append(all[name], route.Credential)
+			add(name, route.Credential)
 		}
 	}
 	for _, rule := range c.Policy.Rules {
 		for _, name := range rule.Upstreams {
-			if rule.Credential != "" && !slices.Contains(all[name], rule.Credential) {
-				all[name] = append(all[name], rule.Credential)
-			}
+			add(name, rule.Credential)
 		}
 	}
 	return all

@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"fmt"
+	"net"
 	"slices"
-	"strings"
 
 	"bearerd/credentials"
+	"bearerd/credentials/filestore"
+	"bearerd/credentials/redisstore"
 	"bearerd/policy"
 	"bearerd/proxy"
 	"bearerd/proxy/admin"
@@ -44,10 +47,12 @@ func (c *Config) resolve(m *mistakes) {
 	m.choice([]any{"log", "level"}, "level", c.Log.Level, logLevels)
 	m.choice([]any{"log", "format"}, "format", c.Log.Format, logFormats)
 	known := c.expandPresets(m)
+	c.checkTokens(m)
 	c.Credentials.Resolve(m.under("credentials"))
 	c.Proxy.Resolve(m.under("proxy"))
 	c.Admin.Resolve(m.under("admin"))
 	c.checkAddresses(m)
+	c.checkStore(m)
 	c.readKeys(m)
 	c.policy = policy.New(c.Policy, known, m.under("policy"))
 	c.bindings = c.Proxy.Bind(c.Policy.Rules, m)
@@ -62,9 +67,41 @@ func (c *Config) scopesAsked(credential string) []string {
 // checkAddresses notes an address of the admin section that a listener has.
 func (c *Config) checkAddresses(m *mistakes) {
 	for key, address := range map[string]string{"address": c.Admin.Address, "probe_address": c.Admin.ProbeAddress} {
-		free := strings.HasSuffix(address, ":0") // a port of its own for each
-		if !free && slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return l.Address == address }) {
+		if slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return overlap(l.Address, address) }) {
 			m.Add([]any{"admin", key}, "%q is a listener's already; write another port", address)
+		}
+	}
+}
+
+// overlap reports whether two addresses cannot both be listened on.
+func overlap(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" { // 0 is a port of its own for each
+		return false
+	}
+	isAny := func(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }
+	isLocal := func(host string) bool { return host == "127.0.0.1" || host == "::1" }
+	return hostA == hostB || isAny(hostA) || isAny(hostB) || hostA == "localhost" && isLocal(hostB) || hostB == "localhost" && isLocal(hostA)
+}
+
+// checkStore notes a store that could not be opened.
+func (c *Config) checkStore(m *mistakes) {
+	path, store := []any{"credentials", "store"}, c.Credentials.Store
+	if store.Dir != "" {
+		if err := filestore.Check(store.Dir); err != nil {
+			m.Add(path, "%v", err)
+		}
+	}
+	if store.Redis == "" {
+		return
+	}
+	if store.URL().Reveal() != "" && redisstore.CheckURL(store.URL()) != nil {
+		m.Add(append(path, "redis"), "%v", redisstore.CheckURL(store.URL()))
+	}
+	for i, key := range store.KeySecrets() {
+		if err := redisstore.CheckKey(key); err != nil && key.Reveal() != "" {
+			m.Add(append(path, "keys", i), "%v", err)
 		}
 	}
 }
@@ -127,5 +164,35 @@ func (c *Config) checkCredentials(m *mistakes) {
 		if rule.Credential != "" && !slices.Contains(known, rule.Credential) {
 			m.Unknown([]any{"policy", "rules", i, "credential"}, "credential", rule.Credential, known)
 		}
+	}
+}
+
+// checkTokens notes names that cannot be one, and credentials that nothing is
+// reached with: a name written wrongly would leave the upstream with the preset's
+// broader one. What else is wrong with those is not told.
+func (c *Config) checkTokens(m *mistakes) {
+	var used []string
+	for _, some := range c.credentialsOf() {
+		used = append(used, some...)
+	}
+	isUnknown := func(name string) bool {
+		_, known := c.Credentials.Tokens[name]
+		return !known && name != credentials.NoCredential
+	}
+	for _, name := range sortedKeys(c.Credentials.Tokens) {
+		path := []any{"credentials", "tokens", name}
+		hint := "name it as credential: of an upstream or a rule, or leave it out"
+		if near := closest(name, sortedKeys(c.Proxy.Upstreams)); near != "" {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		switch {
+		case !policy.ValidName(name) && !slices.Contains(sortedKeys(c.Proxy.Upstreams), name):
+			m.Add(path, "%q cannot be a name; write lower-case letters, digits, ., _ and -, at most 64", name)
+		case name == credentials.NoCredential, slices.Contains(used, name), slices.ContainsFunc(used, isUnknown): // which is told of that, once
+			continue
+		default:
+			m.Add(path, "no upstream and no rule uses this credential; %s", hint)
+		}
+		m.hush(path)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -19,7 +20,11 @@ type AddressError struct {
 
 func (e *AddressError) Error() string {
 	if errors.Is(e.Err, syscall.EADDRINUSE) {
-		return fmt.Sprintf("%s: %s is in use by another program; write another port there, or start with --listen localhost:PORT", e.Key, e.Address)
+		or := ", or start with --listen localhost:PORT"
+		if !strings.HasPrefix(e.Key, "proxy.") {
+			or = ""
+		}
+		return fmt.Sprintf("%s: %s is in use by another program; write another port there%s", e.Key, e.Address, or)
 	}
 	return fmt.Sprintf("%s: cannot listen on %s: %v; write another address there", e.Key, e.Address, e.Err)
 }

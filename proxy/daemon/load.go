@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"bearerd/credentials"
+	"bearerd/proxy/admin"
 )
 
 // maxConfigBytes bounds a configuration file.
@@ -48,13 +49,39 @@ func Load(path string, overrides Overrides) (*Config, error) {
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err
-		}
-		return nil, Mistakes{fmt.Sprintf("%s: cannot be read: %v; name the configuration file with --config", path, err)}
+		return nil, Mistakes{fmt.Sprintf("%s: cannot be read: %v; name the configuration file with --config", path, readCause(err))}
 	}
 	return parse(path, data, overrides)
+}
+
+// adminAddress reads admin.address and nothing else, so that who asks a running
+// bearerd needs none of its secrets and variables, and a mistake made since it
+// started is none of theirs. A file that is no YAML says nothing, and neither does
+// one without the key: the usual address then.
+func adminAddress(path string) (string, error) {
+	usual := admin.Default().Address
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", Mistakes{fmt.Sprintf("%s: cannot be read: %v; name the configuration file with --config, or --admin-url", path, readCause(err))}
+	}
+	var file struct {
+		Admin struct {
+			Address *string `yaml:"address"`
+		} `yaml:"admin"`
+	}
+	if yaml.Load(data, &file) != nil || file.Admin.Address == nil {
+		return usual, nil
+	}
+	return *file.Admin.Address, nil
+}
+
+// readCause drops the operation and path that the caller names.
+func readCause(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
 }
 
 func parse(name string, data []byte, overrides Overrides) (*Config, error) {

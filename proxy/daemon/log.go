@@ -105,8 +105,12 @@ func (l *logger) renewal(r credentials.Renewal) {
 	if r.Warning != "" {
 		event = l.Warn().Str("warning", r.Warning)
 	}
-	if r.Stored {
+	switch {
+	case r.Stored:
 		message = "token read from the store"
+	case r.Read:
+		l.Info().Str("credential", r.Credential).Str("fingerprint", r.Token.Fingerprint()).Msg("token read anew")
+		return
 	}
 	event.Str("credential", r.Credential).Str("fingerprint", r.Token.Fingerprint()).
 		Bool("forced", r.Forced).Dur("total_ms", r.Took).Strs("scopes", r.Token.Scopes).

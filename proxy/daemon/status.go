@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -28,6 +29,7 @@ type AdminOptions struct {
 	ConfigPath string // whose admin.address is asked; "": the usual one
 	URL        string // asked instead; "": the configuration's
 	JSON       bool
+	Wide       bool          // what else there is of each credential
 	Wait       time.Duration // how long to wait until it is ready
 }
 
@@ -40,15 +42,17 @@ const (
 // url returns where the daemon's admin listener is.
 func (o AdminOptions) url() (string, error) {
 	if o.URL != "" {
+		if u, err := url.Parse(o.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return "", fmt.Errorf("%w: --admin-url is no URL; write one such as http://localhost:9641", ErrNoDaemon)
+		}
 		return strings.TrimSuffix(o.URL, "/"), nil
 	}
 	address := admin.Default().Address
 	if o.ConfigPath != "" {
-		cfg, err := Load(o.ConfigPath, Overrides{WithoutSecrets: true})
-		if err != nil {
+		var err error
+		if address, err = adminAddress(o.ConfigPath); err != nil {
 			return "", err
 		}
-		address = cfg.Admin.Address
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || port == "0" {
@@ -67,7 +71,7 @@ func (o AdminOptions) ask(ctx context.Context, path string) (status int, body []
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
 	if err != nil {
-		return 0, nil, fmt.Errorf("%w: --admin-url is no URL; write one such as http://localhost:9641", ErrNoDaemon)
+		return 0, nil, fmt.Errorf("%w: %s cannot be asked", ErrNoDaemon, base)
 	}
 	transport := &http.Transport{DisableKeepAlives: true}
 	resp, err := transport.RoundTrip(req)
@@ -97,26 +101,33 @@ func PrintStatus(ctx context.Context, out io.Writer, options AdminOptions) error
 		_, err := out.Write(body)
 		return err
 	}
-	return printReport(out, report, time.Now())
+	return printReport(out, report, time.Now(), options.Wide)
 }
 
-func printReport(out io.Writer, report admin.Report, now time.Time) error {
+func printReport(out io.Writer, report admin.Report, now time.Time, wide bool) error {
 	state := map[bool]string{true: "ready", false: "not ready"}[report.Ready]
 	if report.Draining {
 		state = "draining"
 	}
 	_, _ = fmt.Fprintf(out, "bearerd %s, %s, up %v\n\n", report.Version, state, now.Sub(report.StartedAt).Round(time.Second))
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	line := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) }
-	line("CREDENTIAL", "STATE", "RESOURCE SERVER", "EXPIRES IN", "RENEWAL IN", "LAST", "FAILURES", "REQUESTS/H", "WAITING", "SECRET", "STORE", "FINGERPRINT")
+	line := func(cells, more []string) {
+		if wide {
+			cells = append(cells, more...)
+		}
+		_, _ = fmt.Fprintln(table, strings.Join(cells, "\t"))
+	}
+	line([]string{"CREDENTIAL", "STATE", "EXPIRES IN", "RENEWAL IN", "LAST", "FAILURES", "REQUESTS/H", "WAITING"},
+		[]string{"FINGERPRINT", "CLIENT", "SECRET", "STORE", "RESOURCE SERVER", "GRANTED"})
 	var notes []string
 	for _, s := range report.Credentials {
 		last := s.LastResult
 		if s.Class != "" {
 			last += " (" + string(s.Class) + ")"
 		}
-		line(s.Credential, string(s.State), dash(s.ResourceServer), in(s.ExpiresAt, now), in(s.NextRenewal, now), dash(last),
-			strconv.Itoa(s.FailuresInARow), strconv.Itoa(s.FetchesLastHour), strconv.Itoa(s.Waiters), dash(s.Secret), s.Store, dash(s.Fingerprint))
+		line([]string{s.Credential, string(s.State), in(s.ExpiresAt, now), in(s.NextRenewal, now), dash(last),
+			strconv.Itoa(s.FailuresInARow), strconv.Itoa(s.FetchesLastHour), strconv.Itoa(s.Waiters)},
+			[]string{dash(s.Fingerprint), dash(s.Client), dash(s.Secret), s.Store, dash(s.ResourceServer), dash(strings.Join(s.ScopesGranted, " "))})
 		if note := cmp.Or(s.Reason, s.Warning); note != "" {
 			notes = append(notes, s.Credential+": "+note)
 		}
@@ -142,6 +153,8 @@ func in(at, now time.Time) string {
 		return "-"
 	case left <= 0:
 		return "now"
+	case left >= time.Hour:
+		return strings.TrimSuffix(left.Truncate(time.Minute).String(), "0s")
 	default:
 		return left.String()
 	}
@@ -162,11 +175,12 @@ func CheckHealth(ctx context.Context, out io.Writer, options AdminOptions) error
 		case !errors.Is(err, ErrNoDaemon):
 			return err
 		}
-		if !time.Now().Add(readyPoll).Before(giveUp) {
+		left := time.Until(giveUp)
+		if left <= 0 {
 			return err
 		}
 		select {
-		case <-time.After(readyPoll):
+		case <-time.After(min(left, readyPoll)):
 		case <-ctx.Done():
 			return ErrInterrupted
 		}

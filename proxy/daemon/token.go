@@ -109,18 +109,14 @@ func (c *Config) credentialUsers(upstreams []string) (map[string][]string, error
 	if len(upstreams) == 0 {
 		upstreams = sortedKeys(c.Proxy.Upstreams)
 	}
-	users := map[string][]string{}
+	users, all := map[string][]string{}, c.credentialsOf()
 	for _, name := range upstreams {
-		u, ok := c.Proxy.Upstreams[name]
-		if !ok {
+		if _, ok := c.Proxy.Upstreams[name]; !ok {
 			return nil, fmt.Errorf("%w %q; there are %s", ErrNoUpstream, name, list(sortedKeys(c.Proxy.Upstreams)))
 		}
-		if u.Credential != credentials.NoCredential {
-			users[u.Credential] = append(users[u.Credential], name)
-		}
-		for _, route := range u.Routes {
-			if !slices.Contains(users[route.Credential], name) {
-				users[route.Credential] = append(users[route.Credential], name)
+		for _, credential := range all[name] {
+			if credential != credentials.NoCredential {
+				users[credential] = append(users[credential], name)
 			}
 		}
 	}

@@ -67,7 +67,7 @@ func New(deps Deps) *Metrics {
 	m.duration = histogram("request_duration_seconds", "From a request's arrival to its answer's end.", "upstream")
 	m.upstreamDuration = histogram("upstream_request_duration_seconds", "From sending a request to an upstream to its response's headers.", "upstream")
 	m.inFlight = gauge("requests_in_flight", "Requests that are being served.", "upstream")
-	m.renewals = counter("token_renewals_total", "Token requests, and tokens read from the store, by outcome.", "credential", "result", "class")
+	m.renewals = counter("token_renewals_total", "Token requests, and tokens read from the store or from files, by outcome.", "credential", "result", "class")
 	m.renewalDuration = histogram("token_renewal_duration_seconds", "How long token requests took.", "credential")
 	m.uses = counter("token_uses_total", "Tokens put on requests, by how they stood.", "credential", "state")
 	m.storeErrors = counter("store_errors_total", "Operations of the token store that failed.", "op")
@@ -96,7 +96,7 @@ func (m *Metrics) Request(x *proxy.Exchange) {
 	if !slices.Contains(methods, method) {
 		method = "other"
 	}
-	m.requests.WithLabelValues(x.Upstream, method, strconv.Itoa(x.Status)).Inc()
+	m.requests.WithLabelValues(x.Upstream, method, statusLabel(x.Status)).Inc()
 	m.duration.WithLabelValues(x.Upstream).Observe(x.Total.Seconds())
 	m.received.WithLabelValues(x.Upstream).Add(float64(x.Received))
 	m.sent.WithLabelValues(x.Upstream).Add(float64(x.Sent()))
@@ -114,6 +114,15 @@ func (m *Metrics) Request(x *proxy.Exchange) {
 	}
 }
 
+// statusLabel is a status that HTTP knows, or 499 of a caller that left; an upstream
+// can make up hundreds of others.
+func statusLabel(status int) string {
+	if http.StatusText(status) == "" && status != 499 {
+		return "other"
+	}
+	return strconv.Itoa(status)
+}
+
 // InFlight tells that delta more requests of an upstream are being served.
 func (m *Metrics) InFlight(upstream string, delta int) {
 	m.inFlight.WithLabelValues(upstream).Add(float64(delta))
@@ -127,9 +136,11 @@ func (m *Metrics) Renewal(r credentials.Renewal) {
 		result = "failed"
 	case r.Stored:
 		result = "stored"
+	case r.Read:
+		result = "read"
 	}
 	m.renewals.WithLabelValues(r.Credential, result, string(r.Class)).Inc()
-	if !r.Stored && r.Class != credentials.ClassBudget { // a request was made
+	if !r.Stored && !r.Read && r.Class != credentials.ClassBudget { // a request was made
 		m.renewalDuration.WithLabelValues(r.Credential).Observe(r.Took.Seconds())
 	}
 }

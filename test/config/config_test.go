@@ -24,7 +24,7 @@ func check(t *testing.T, path string, env ...string) (stderr string, code int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{filepath.Base(path): data, "secret": []byte("AgNotASecret\n")} {
+	for name, content := range map[string][]byte{filepath.Base(path): data, "secret": []byte("AgNotASecret\n"), "store-key": []byte("of 32 characters and more, as it has to be\n")} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
