@@ -17,6 +17,9 @@ import (
 // there: it may have moved. Where the issuer fails, the endpoint is kept.
 const discoveryKept = time.Hour
 
+// refreshTimeout bounds asking again for an endpoint that is known.
+const refreshTimeout = 2 * time.Second
+
 // discovered is what an issuer's document says (RFC 8414, OpenID Connect Discovery).
 type discovered struct {
 	mu  sync.Mutex // guards the fields below
@@ -35,6 +38,11 @@ func (e *Endpoint) locate(ctx context.Context) (string, error) {
 	e.found.mu.Unlock()
 	if known != "" && fresh {
 		return known, nil
+	}
+	if known != "" { // what is known is probably right: an issuer that is slow must not cost the token
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, refreshTimeout)
+		defer cancel()
 	}
 	at, err := e.discover(ctx)
 	if err != nil && known == "" {
@@ -76,7 +84,7 @@ func (e *Endpoint) discover(ctx context.Context) (string, error) {
 			return found, nil
 		}
 		failed = err
-		if classOf(err) == ClassNetwork {
+		if class := classOf(err); class == ClassNetwork || class == ClassRateLimited {
 			break // nor will the other answer
 		}
 	}
@@ -100,7 +108,13 @@ func (e *Endpoint) fetchDocument(ctx context.Context, at string) (string, error)
 	}
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode != http.StatusOK || err != nil || media != "application/json" || len(body) > maxAnswerBytes {
-		return "", e.fail(resp.StatusCode, "", ClassServer, "the issuer did not answer with its metadata; check issuer, or write token_url instead")
+		class := ClassServer
+		if resp.StatusCode == http.StatusTooManyRequests {
+			class = ClassRateLimited
+		}
+		failed := e.fail(resp.StatusCode, "", class, "the issuer did not answer with its metadata; check issuer, or write token_url instead")
+		failed.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+		return "", failed
 	}
 	var document struct {
 		Issuer        string `json:"issuer"`

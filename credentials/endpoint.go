@@ -68,6 +68,11 @@ func (e *Error) Error() string {
 // is refused by one tries the next, each once. Its error is an *Error, also when
 // ctx ends. It takes at most Timeout and reads at most 64 KiB.
 func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) {
+	return e.grant(ctx, scopes, func() {})
+}
+
+// grant is Grant, and tells of each request after the first.
+func (e *Endpoint) grant(ctx context.Context, scopes []string, again func()) ([]Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.timeout())
 	defer cancel()
 	at, err := e.locate(ctx)
@@ -81,7 +86,10 @@ func (e *Endpoint) Grant(ctx context.Context, scopes []string) ([]Token, error) 
 		}
 	}
 	var tokens []Token
-	for _, one := range proofs {
+	for i, one := range proofs {
+		if i > 0 {
+			again()
+		}
 		tokens, err = e.ask(ctx, at, one, scopes)
 		if classOf(err) != ClassClient {
 			break
@@ -138,11 +146,11 @@ func (e *Endpoint) ask(ctx context.Context, at string, auth proof, scopes []stri
 	if resp.StatusCode != http.StatusOK {
 		return nil, e.refusal(resp, body)
 	}
-	auth.taken()
 	tokens, err := parseAnswer(resp.Header.Get("Content-Type"), body, asked)
 	if err != nil {
 		return nil, e.fail(resp.StatusCode, "", ClassMalformed, err.Error())
 	}
+	auth.taken()
 	for i := range tokens {
 		tokens[i].Scopes = slices.DeleteFunc(tokens[i].Scopes, func(scope string) bool { return !isAsked(scopes, scope) })
 	}
@@ -177,7 +185,7 @@ func (e *Endpoint) refusal(resp *http.Response, body []byte) *Error {
 			Code any `json:"code"`
 		} `json:"errors"`
 	}
-	code := ""
+	code, isPage := "", bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))
 	if json.Unmarshal(body, &parsed) == nil {
 		code = errorCode(parsed.Error)
 		if len(parsed.Errors) > 0 && errorCode(parsed.Errors[0].Code) != "" {
@@ -186,11 +194,11 @@ func (e *Endpoint) refusal(resp *http.Response, body []byte) *Error {
 	}
 	class, reason := ClassServer, "refused the request, in no words of a token endpoint; another service may stand in between"
 	switch status := resp.StatusCode; {
-	case status == http.StatusTooManyRequests:
+	case status == http.StatusTooManyRequests || code == "slow_down":
 		class, reason = ClassRateLimited, "cannot answer now"
-	case status >= 500:
+	case status >= 500 || code == "temporarily_unavailable" || code == "server_error":
 		class, reason = ClassServer, "cannot answer now"
-	case status == http.StatusUnauthorized || code == "invalid_client" || code == "unauthorized_client":
+	case status == http.StatusUnauthorized && !isPage || code == "invalid_client" || code == "unauthorized_client":
 		class, reason = ClassClient, "refused the client; check client_id and client_secret"
 	case code == "UNKNOWN_SCOPE_ERROR" || code == "invalid_scope" || code == "invalid_target":
 		class, reason = ClassScope, "does not know a scope that was asked for; check the scopes"
@@ -241,6 +249,7 @@ type answer struct {
 	Scope          *string         `json:"scope"`
 	ResourceServer string          `json:"resource_server"`
 	OtherTokens    []answer        `json:"other_tokens"`
+	Error          json.RawMessage `json:"error"` // none, in an answer with a token
 }
 
 // parseAnswer returns the tokens of a 200. Its errors quote nothing of the body.
@@ -311,18 +320,21 @@ func checkKeys(body []byte) error {
 		}
 		here := &open[len(open)-1]
 		key, _ := token.(string)
-		folded := strings.ToLower(key)
-		if here.seen[folded] || folded != key && slices.Contains(answerKeys, folded) {
+		known := slices.IndexFunc(answerKeys, func(one string) bool { return strings.EqualFold(one, key) }) // as encoding/json folds: ſ is an s
+		if here.seen[key] || known >= 0 && answerKeys[known] != key {
 			return ambiguous
 		}
-		here.seen[folded], here.isKey = true, false
+		here.seen[key], here.isKey = true, false
 	}
 }
 
 // answerKeys are those of answer.
-var answerKeys = []string{"access_token", "token_type", "expires_in", "scope", "resource_server", "other_tokens"}
+var answerKeys = []string{"access_token", "token_type", "expires_in", "scope", "resource_server", "other_tokens", "error"}
 
 func (a answer) token(asked time.Time) (Token, error) {
+	if a.Error != nil && string(a.Error) != "null" {
+		return Token{}, errors.New("there is an error beside it")
+	}
 	if !strings.EqualFold(a.TokenType, "bearer") {
 		return Token{}, errors.New("token_type is not bearer")
 	}

@@ -61,6 +61,7 @@ func TestEngine_NoMalformedAnswerIsAcceptedWedgesOrPrints(t *testing.T) {
 		// I5: expires_in
 		"expires_in 0": with("expires_in", "0"), "expires_in -1": with("expires_in", "-1"), "expires_in -3600": with("expires_in", "-3600"),
 		"expires_in true": with("expires_in", "true"), "expires_in soon": with("expires_in", `"soon"`), "expires_in a list": with("expires_in", "[3600]"),
+		"expires_in Inf": with("expires_in", `"Inf"`), "expires_in in hex": with("expires_in", `"0x10p8"`), "expires_in 1_000": with("expires_in", `"1_000"`),
 		"expires_in 0.5": with("expires_in", "0.5"), "expires_in NaN": with("expires_in", `"NaN"`), "expires_in -inf": with("expires_in", `"-Inf"`),
 		// I6: access_token
 		"token with CRLF": with("access_token", `"`+canary+`\r\nX-Smuggled: 1"`), "token with a space": with("access_token", `"`+canary+` b"`),
@@ -83,6 +84,9 @@ func TestEngine_NoMalformedAnswerIsAcceptedWedgesOrPrints(t *testing.T) {
 		"access_token twice":       body(strings.Replace(good, "{", `{"access_token":"`+canary+`",`, 1)),
 		"access_token in capitals": body(strings.Replace(good, "{", `{"ACCESS_TOKEN":"`+canary+`",`, 1)),
 		"only in capitals":         body(strings.Replace(good, "access_token", "Access_Token", 1)),
+		"with a long s":            body(strings.Replace(good, "{", `{"acceſs_token":"`+canary+`",`, 1)),
+		"an error beside a token":  with("error", `"server_error"`),
+		"ERROR beside a token":     with("ERROR", `"server_error"`),
 		"twice in other_tokens":    with("other_tokens", `[{"access_token":"a","access_token":"b","token_type":"bearer","resource_server":"x"}]`),
 		"an error":                 body(`{"error":"invalid_client","error_description":"` + canary + `"}`),
 		"half":                     body(good[:len(good)/2]),
