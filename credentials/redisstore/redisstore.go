@@ -6,6 +6,8 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,9 +53,10 @@ type Store struct {
 var _ credentials.Store = (*Store)(nil)
 
 var (
-	errDown  = errors.New("Redis is not reached; going on without it")                          //nolint:staticcheck // a name
-	errRests = errors.New("Redis failed a moment ago and is left alone; going on without it")   //nolint:staticcheck // a name
-	errURL   = errors.New("not the URL of a Redis; write one such as redis://localhost:6379/0") // which may hold a password
+	errDown    = errors.New("Redis is not reached; going on without it")                        //nolint:staticcheck // a name
+	errRests   = errors.New("Redis failed a moment ago and is left alone; going on without it") //nolint:staticcheck // a name
+	errForeign = fmt.Errorf("what lies in a token's place is no text; it will be replaced: %w", credentials.ErrMiss)
+	errURL     = errors.New("not the URL of a Redis; write one such as redis://localhost:6379/0") // which may hold a password
 )
 
 // Open returns the store, and connects in the background: a Redis that is down
@@ -94,7 +97,10 @@ func (s *Store) connect() {
 	defer close(s.closed)
 	for {
 		locker, err := rueidislock.NewLocker(rueidislock.LockerOption{
-			ClientOption: s.option, KeyPrefix: leasePrefix, KeyMajority: 1, KeyValidity: leaseLife,
+			ClientOption: s.option, KeyPrefix: leasePrefix, KeyMajority: 1,
+			TryNextAfter: s.timeout,                            // for one answer; a Redis may be far away
+			KeyValidity:  leaseLife, ExtendInterval: leaseLife, // never extended: that would go by this machine's clock
+			FallbackSETPX: true, // and so would the usual way to take it
 		})
 		if err == nil {
 			s.mu.Lock()
@@ -172,6 +178,9 @@ func (s *Store) read(ctx context.Context, client rueidis.Client, key credentials
 	if rueidis.IsRedisNil(err) {
 		return "", credentials.Token{}, credentials.ErrMiss
 	}
+	if told, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(told.Error(), "WRONGTYPE") {
+		return "", credentials.Token{}, errForeign
+	}
 	if err != nil {
 		return "", credentials.Token{}, err
 	}
@@ -230,6 +239,10 @@ func (s *Store) Lease(ctx context.Context, key credentials.Key) (func(), error) 
 			return func() { release(); end() }, nil
 		}
 		end()
+		if !errors.Is(err, rueidislock.ErrNotLocked) {
+			s.rest()
+			return nil, errDown
+		}
 		select {
 		case <-time.After(leaseRetry):
 		case <-ctx.Done():

@@ -1,8 +1,12 @@
 package redisstore
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -154,5 +158,83 @@ func TestOpen_ARedisThatIsDownCostsNothingAndIsFoundLater(t *testing.T) {
 		if time.Since(start) > 10*time.Second {
 			t.Fatal("the store did not come back")
 		}
+	}
+}
+
+// far is a way to a server on which each byte takes a while.
+func far(t *testing.T, server *redis.Server, delay time.Duration) credentials.Secret {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	carry := func(to, from net.Conn) {
+		defer func() { _, _ = to.Close(), from.Close() }()
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(buffer)
+			if err != nil {
+				return
+			}
+			time.Sleep(delay) // of the way, not of the test
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+	}
+	all.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			there, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "redis://"))
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			all.Go(func() { carry(there, near) })
+			all.Go(func() { carry(near, there) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		all.Wait()
+	})
+	return credentials.NewSecret("redis://" + l.Addr().String())
+}
+
+func TestStore_ARedisFarAwayLeasesToo(t *testing.T) {
+	server := redis.Start(t)
+	s, err := Open(Options{URL: far(t, server, 30*time.Millisecond), Keys: []credentials.Secret{oneKey}, Timeout: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	<-s.ready
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		release, err := s.Lease(ctx, storetest.Key())
+		cancel()
+		if err != nil {
+			t.Fatalf("Lease() = %v", err)
+		}
+		release()
+	}
+}
+
+// A holder that dies leaves its lease to end by itself, by Redis's own clock.
+func TestStore_ALeaseOfTheDeadEnds(t *testing.T) {
+	server := redis.Start(t)
+	s := open(t, server, oneKey)
+	release, err := s.Lease(t.Context(), storetest.Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	var life int
+	if _, err := fmt.Sscanf(server.Do("PTTL", leasePrefix+":0:"+storetest.Key().ID()), ":%d", &life); err != nil || life <= 0 || life > int(leaseLife.Milliseconds()) {
+		t.Errorf("the lease ends in %d ms, %v; want %v at most", life, err, leaseLife)
 	}
 }
