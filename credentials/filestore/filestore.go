@@ -95,10 +95,18 @@ func checkDir(dir string, info fs.FileInfo) error {
 	switch {
 	case !info.IsDir():
 		return fmt.Errorf("%s is no directory; name one that holds only bearerd's tokens", dir)
+	case !isOurs(info):
+		return fmt.Errorf("%s belongs to another user, who could put tokens there; name a directory of bearerd's user", dir)
 	case info.Mode().Perm()&0o022 != 0:
 		return fmt.Errorf("%s has mode %04o, so that others can write to it; run: chmod 700 %s", dir, info.Mode().Perm(), dir)
 	}
 	return nil
+}
+
+// isOurs reports whether nobody but root and bearerd's user owns it.
+func isOurs(info fs.FileInfo) bool {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (owner.Uid == 0 || int(owner.Uid) == os.Geteuid())
 }
 
 func (s *Store) path(key credentials.Key, suffix string) string {
@@ -106,12 +114,15 @@ func (s *Store) path(key credentials.Key, suffix string) string {
 }
 
 // Get is credentials.Store's. A file that others can read, or that is no regular
-// file, is an error.
+// file, is none, and the error says so.
 func (s *Store) Get(_ context.Context, key credentials.Key) (credentials.Token, error) {
 	path := s.path(key, tokenSuffix)
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return credentials.Token{}, credentials.ErrMiss
+	}
+	if errors.Is(err, syscall.ELOOP) {
+		return credentials.Token{}, fmt.Errorf("%s is a symbolic link; it will be replaced: %w", path, credentials.ErrMiss)
 	}
 	if err != nil {
 		return credentials.Token{}, fmt.Errorf("%s cannot be opened: %w; remove it", path, cause(err))
@@ -123,7 +134,7 @@ func (s *Store) Get(_ context.Context, key credentials.Key) (credentials.Token, 
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 || !ok || int(owner.Uid) != os.Geteuid() {
-		return credentials.Token{}, fmt.Errorf("%s has mode %v and is not for bearerd's user alone; remove it", path, info.Mode())
+		return credentials.Token{}, fmt.Errorf("%s has mode %v and is not for bearerd's user alone; it will be replaced: %w", path, info.Mode(), credentials.ErrMiss)
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxBytes+1))
 	if err != nil {
@@ -171,7 +182,7 @@ func (s *Store) Delete(ctx context.Context, key credentials.Key, tok credentials
 // Lease is credentials.Store's: a lock on a file beside the token's, which ends
 // with the process that holds it.
 func (s *Store) Lease(ctx context.Context, key credentials.Key) (func(), error) {
-	lock := flock.New(s.path(key, lockSuffix), flock.SetPermissions(0o600))
+	lock := flock.New(s.path(key, lockSuffix), flock.SetPermissions(0o600), flock.SetFlag(os.O_CREATE|os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK))
 	if locked, err := lock.TryLockContext(ctx, leaseRetry); err != nil || !locked {
 		_ = lock.Close()
 		return nil, fmt.Errorf("waiting for another process's token request: %w", err)

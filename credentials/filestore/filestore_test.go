@@ -3,8 +3,11 @@ package filestore
 import (
 	"errors"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,8 +81,14 @@ func TestStore_FilesAreForTheOwnerAlone(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Get(t.Context(), key); err == nil || errors.Is(err, credentials.ErrMiss) {
-		t.Errorf("a file that others can read: %v, want an error", err)
+	if _, err := s.Get(t.Context(), key); !errors.Is(err, credentials.ErrMiss) || !strings.Contains(err.Error(), path) {
+		t.Errorf("a file that others can read: %v, want none, and why", err)
+	}
+	if err := s.Put(t.Context(), key, storetest.Token(t, "second", time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Get(t.Context(), key); err != nil || got.Reveal() != "second" {
+		t.Errorf("once replaced: %v", err)
 	}
 }
 
@@ -115,15 +124,48 @@ func TestStore_BelievesNothingThatWasChanged(t *testing.T) {
 	if err := os.Symlink("/etc/hostname", path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Get(t.Context(), key); err == nil || errors.Is(err, credentials.ErrMiss) {
-		t.Errorf("a symbolic link: %v, want an error", err)
+	if _, err := s.Get(t.Context(), key); !errors.Is(err, credentials.ErrMiss) || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("a symbolic link: %v, want none, and why", err)
+	}
+}
+
+const fullDir = "BEARERD_FILESTORE_FULL" // set in a process that may write no file
+
+// TestStore_FullDisk is that process.
+func TestStore_FullDisk(t *testing.T) {
+	dir := os.Getenv(fullDir)
+	if dir == "" {
+		return // it is nothing by itself
+	}
+	signal.Ignore(syscall.SIGXFSZ) // so that a write fails, as on a full disk
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(t.Context(), storetest.Key(), storetest.Token(t, "second", time.Hour)); err == nil {
+		t.Error("Put() = nil where nothing can be written")
 	}
 }
 
 func TestStore_AFullDiskIsAnErrorAndLeavesTheOldToken(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Log("as root, a directory without write permission is no obstacle; one that is gone is")
+	s, first := open(t), storetest.Token(t, "first", time.Hour)
+	if err := s.Put(t.Context(), storetest.Key(), first); err != nil {
+		t.Fatal(err)
 	}
+	command := exec.Command("sh", "-c", `ulimit -f 0 && exec "$0" -test.run '^TestStore_FullDisk$' -test.count 1`, os.Args[0])
+	command.Env = append(os.Environ(), fullDir+"="+s.dir)
+	if out, err := command.CombinedOutput(); err != nil && !strings.Contains(string(out), "PASS") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got, err := s.Get(t.Context(), storetest.Key()); err != nil || !got.Same(first) {
+		t.Errorf("afterwards the store has %v, %v; want the old token", got, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(s.dir, newPattern)); len(left) > 0 {
+		t.Errorf("a half file is left: %v", left)
+	}
+}
+
+func TestStore_ADirectoryThatIsGoneIsAnError(t *testing.T) {
 	s, key := open(t), storetest.Key()
 	if err := os.RemoveAll(s.dir); err != nil {
 		t.Fatal(err)
@@ -133,5 +175,36 @@ func TestStore_AFullDiskIsAnErrorAndLeavesTheOldToken(t *testing.T) {
 	}
 	if _, err := s.Lease(t.Context(), key); err == nil {
 		t.Error("Lease() = nil without a directory")
+	}
+}
+
+// Somebody who may write into the directory before it was bearerd's could have left
+// anything in a lock's place.
+func TestStore_ALockIsNoOtherFile(t *testing.T) {
+	s, key := open(t), storetest.Key()
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	if err := os.Symlink(elsewhere, s.path(key, lockSuffix)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Lease(t.Context(), key); err == nil {
+		t.Error("a symbolic link was taken for a lock")
+	}
+	if _, err := os.Stat(elsewhere); !errors.Is(err, os.ErrNotExist) {
+		t.Error("what the link names was made")
+	}
+}
+
+func TestCheck_SaysWhatOpenWouldAndMakesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	if err := Check(dir); err != nil {
+		t.Errorf("a directory that can be made: %v", err)
+	}
+	if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, os.ErrNotExist) {
+		t.Error("it was made")
+	}
+	for _, wrong := range []string{"/dev/null", "/dev/null/tokens"} {
+		if Check(wrong) == nil {
+			t.Errorf("%s: no error", wrong)
+		}
 	}
 }
