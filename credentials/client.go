@@ -62,7 +62,7 @@ func (c *client) version() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.secrets != nil {
-		c.secrets.look()
+		_ = c.secrets.look()
 	}
 	changed := false
 	for _, ref := range append(c.config.ClientSecret[:len(c.config.ClientSecret):len(c.config.ClientSecret)],
@@ -129,9 +129,9 @@ type proof struct {
 
 // proofs returns one for each secret, that which was taken last first.
 func (s *secrets) proofs() ([]proof, error) {
+	err := s.look()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.read()
 	var all []proof
 	for n := range s.refs {
 		i := (s.works + n) % len(s.refs)
@@ -150,27 +150,28 @@ func (s *secrets) proofs() ([]proof, error) {
 	return all, nil
 }
 
-// read reads every secret; s.mu is held. Its error is the last that was met.
-func (s *secrets) read() (failed error) {
-	if len(s.known) < len(s.refs) {
-		s.known = make([]Secret, len(s.refs))
-	}
+// look reads every secret, without holding up who asks for the status. Its error is
+// the last that was met.
+func (s *secrets) look() (failed error) {
+	found := make([]Secret, len(s.refs))
 	for i, ref := range s.refs {
 		secret, err := ref.Read()
 		if err != nil {
 			failed = err
-			continue
 		}
-		s.known[i] = secret
+		found[i] = secret
 	}
-	return failed
-}
-
-// look reads every secret.
-func (s *secrets) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = s.read()
+	if len(s.known) < len(s.refs) {
+		s.known = make([]Secret, len(s.refs))
+	}
+	for i, secret := range found {
+		if secret.Reveal() != "" {
+			s.known[i] = secret
+		}
+	}
+	return failed
 }
 
 // working returns the reference of the secret that was taken last; "" if none was.

@@ -56,6 +56,9 @@ type ClientCredentials struct {
 	waiters atomic.Int64
 	wake    chan struct{} // Run looks again
 
+	renewing atomic.Bool           // a renewal is under way
+	unsaved  atomic.Pointer[Token] // one that the store did not take
+
 	consents consents
 
 	mu        sync.Mutex // guards the fields below
@@ -102,7 +105,7 @@ func (c *ClientCredentials) Token(ctx context.Context) (Token, error) {
 	c.waiters.Add(1)
 	defer c.waiters.Add(-1)
 	select {
-	case r := <-c.renewal(ctx, c.ask):
+	case r := <-c.renewal(ctx):
 		if r.Err != nil {
 			return Token{}, r.Err
 		}
@@ -142,25 +145,24 @@ func (c *ClientCredentials) look() {
 	}
 }
 
-// asking makes one token request, or takes part in one, and returns this
-// credential's token.
-type asking func(ctx context.Context) (tok Token, warning string, err error)
-
 // renewal starts the one renewal there is at a time, or joins it. It goes on
-// whether or not anybody waits for it: its request, or two, has the endpoint's
-// timeout (10 s), and the store and other processes' requests have 6 s.
-func (c *ClientCredentials) renewal(ctx context.Context, ask asking) <-chan singleflight.Result {
+// whether or not anybody waits for it: its own request, another process's and one
+// without extra scopes have the endpoint's timeout (10 s) each, the store some
+// seconds more.
+func (c *ClientCredentials) renewal(ctx context.Context) <-chan singleflight.Result {
 	return c.flight.DoChan("", func() (v any, err error) {
-		defer recovered(&err)                                                                            // a panic inside DoChan would end the process
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*c.endpoint.timeout()+storeWait) // outlives the caller that started it
+		defer recovered(&err) // a panic inside DoChan would end the process
+		c.renewing.Store(true)
+		defer c.renewing.Store(false)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*c.endpoint.timeout()+storeWait) // outlives the caller that started it
 		defer cancel()
-		return c.renew(ctx, ask)
+		return c.renew(ctx)
 	})
 }
 
 // renew gets a token, unless another renewal ended a moment ago: from the store if
 // another process has put one there, else from the endpoint.
-func (c *ClientCredentials) renew(ctx context.Context, ask asking) (Token, error) {
+func (c *ClientCredentials) renew(ctx context.Context) (Token, error) {
 	start := time.Now()
 	if tok := c.current.Load(); tok != nil && tok.State(start) == StateFresh && tok.usable(start, c.margin) {
 		return *tok, nil
@@ -174,10 +176,15 @@ func (c *ClientCredentials) renew(ctx context.Context, ask asking) (Token, error
 	if tok, ok := c.fromStore(ctx); ok {
 		return tok, nil
 	}
-	release := c.shelf.lease(ctx, c.key)
+	wait := leaseWait
+	if tok := c.current.Load(); tok != nil && tok.usable(start, c.margin) {
+		wait = c.endpoint.timeout() + time.Second // nobody waits: there is time for another process's request
+	}
+	release := c.shelf.lease(ctx, c.key, wait)
+	var got *Token
+	defer func() { c.giveBack(release, got) }()
 	if c.shelf != nil { // another process may have asked meanwhile
 		if tok, ok := c.fromStore(ctx); ok {
-			release()
 			return tok, nil
 		}
 	}
@@ -186,18 +193,40 @@ func (c *ClientCredentials) renew(ctx context.Context, ask asking) (Token, error
 		if err := c.spend(time.Now()); err != nil {
 			return Token{}, "", err
 		}
-		return ask(ctx)
+		return c.ask(ctx)
 	}()
-	wait := c.settle(tok, warning, err, start)
+	rest := c.settle(tok, warning, err, start)
 	if err != nil {
-		release()
-		return Token{}, &RestingError{Wait: wait, Err: err}
+		return Token{}, &RestingError{Wait: rest, Err: err}
 	}
-	go func() { // ends within the store's timeout; nobody waits for it
-		c.shelf.put(context.WithoutCancel(ctx), c.key, tok)
+	got = &tok
+	if kept := c.current.Load(); kept != nil {
+		return *kept, nil
+	}
+	return tok, nil // refused already; its upstream will say so again
+}
+
+// giveBack ends a lease, after the token that was got under it is in the store.
+// Nobody waits for either.
+func (c *ClientCredentials) giveBack(release func(), got *Token) {
+	if release == nil {
+		return
+	}
+	c.shelf.later(func() {
+		if got != nil {
+			c.save(*got)
+		}
 		release()
-	}()
-	return *c.current.Load(), nil
+	})
+}
+
+// save puts a token into the store, or remembers that it has to be.
+func (c *ClientCredentials) save(tok Token) {
+	if c.shelf.put(context.Background(), c.key, tok) {
+		c.unsaved.Store(nil)
+		return
+	}
+	c.unsaved.Store(&tok)
 }
 
 // fromStore takes a token from the store, if there is a better one than the
@@ -240,7 +269,11 @@ func (c *ClientCredentials) outcome() (Token, error) {
 func (c *ClientCredentials) inherit(before *ClientCredentials) {
 	before.mu.Lock()
 	defer before.mu.Unlock()
-	c.current.Store(before.current.Load())
+	if tok := before.current.Load(); tok != nil {
+		kept := *tok
+		kept.renewAge = renewalAge(kept.lifetime, c.margin, rand.Float64()) // the margin may be another
+		c.current.Store(&kept)
+	}
 	c.obtained, c.asked, c.askedAt, c.lastAt = before.obtained, ledger{slices.Clone(before.asked.made)}, before.askedAt, before.lastAt
 }
 
@@ -263,7 +296,7 @@ func (c *ClientCredentials) ask(ctx context.Context) (Token, string, error) {
 	if err == nil || len(c.fallback) == 0 || classOf(err) != ClassScope {
 		return tok, warning, err
 	}
-	c.count(time.Now())
+	c.count()
 	tok, _, failed := c.askFor(ctx, c.fallback)
 	if failed != nil {
 		return Token{}, "", failed
@@ -278,7 +311,7 @@ func (c *ClientCredentials) ask(ctx context.Context) (Token, string, error) {
 }
 
 func (c *ClientCredentials) askFor(ctx context.Context, scopes []string) (Token, string, error) {
-	tokens, err := c.endpoint.Grant(ctx, scopes)
+	tokens, err := c.endpoint.grant(ctx, scopes, c.count)
 	if err != nil {
 		return Token{}, "", err
 	}
@@ -346,11 +379,11 @@ func (c *ClientCredentials) spend(now time.Time) error {
 }
 
 // count enters a request that follows from one that was entered: what was asked
-// for together is asked for alone, or without a scope.
-func (c *ClientCredentials) count(now time.Time) {
+// for together is asked for alone, or without a scope, or by the next secret.
+func (c *ClientCredentials) count() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked.add(now)
+	c.asked.add(time.Now())
 }
 
 // overBudget is the failure of a request that was not made. It is looked at again
@@ -390,9 +423,12 @@ func (c *ClientCredentials) settle(tok Token, warning string, err error, start t
 }
 
 func (c *ClientCredentials) tell(r Renewal) {
-	if c.observe != nil {
-		c.observe(r)
+	if c.observe == nil {
+		return
 	}
+	var bug error
+	defer recovered(&bug) // what is told of is done, whatever happens to who is told
+	c.observe(r)
 }
 
 func (c *ClientCredentials) isRefused() *Token {
@@ -422,12 +458,12 @@ func restOf(until, now time.Time) time.Duration {
 	return min(until.Sub(now), until.Round(0).Sub(now.Round(0)))
 }
 
-// endRest lets the endpoint be asked again at once if it refused the client: its
-// secret has changed.
+// endRest lets the endpoint be asked again at once if it refused the client: what
+// that proves itself with has changed.
 func (c *ClientCredentials) endRest() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lastError != nil && slices.Contains([]Class{ClassClient, ClassSecret}, classOf(c.lastError)) {
+	if class := classOf(c.lastError); class.Permanent() && class != ClassScope {
 		c.retryAt, c.failures = time.Time{}, 0
 		c.look()
 	}
@@ -440,7 +476,7 @@ func (c *ClientCredentials) run(ctx context.Context) {
 		wait := c.untilDue(time.Now())
 		if wait <= 0 {
 			select {
-			case <-c.renewal(ctx, c.ask):
+			case <-c.renewal(ctx):
 			case <-ctx.Done():
 				return
 			}
@@ -449,12 +485,31 @@ func (c *ClientCredentials) run(ctx context.Context) {
 		timer := time.NewTimer(min(wait, pollInterval))
 		select {
 		case <-timer.C:
+			c.tend(ctx)
 		case <-c.wake:
 			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		}
+	}
+}
+
+// tend does what is not urgent. While the endpoint is left alone, another process
+// may have put a token into the store; and what the store did not take is offered
+// again.
+func (c *ClientCredentials) tend(ctx context.Context) {
+	if tok := c.unsaved.Load(); tok != nil {
+		if current := c.current.Load(); current != nil && current.Same(*tok) {
+			c.save(*tok)
+		} else {
+			c.unsaved.CompareAndSwap(tok, nil)
+		}
+	}
+	now := time.Now()
+	tok := c.current.Load()
+	if c.resting(now) != nil && (tok == nil || tok.State(now) != StateFresh) {
+		c.fromStore(ctx)
 	}
 }
 
@@ -477,12 +532,13 @@ func (c *ClientCredentials) untilDue(now time.Time) time.Duration {
 
 // Status tells how the credential stands.
 func (c *ClientCredentials) status(now time.Time) Status {
+	secret, store := c.endpoint.Secret(), c.shelf.state()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := Status{
 		Credential: c.name, State: StateNone, ResourceServer: c.key.ResourceServer, ScopesAsked: c.key.Scopes,
 		LastRequest: c.lastAt, Warning: c.warning, FailuresInARow: c.failures, Waiters: int(c.waiters.Load()),
-		FetchesLastHour: c.asked.count(now), Secret: c.endpoint.Secret(), Store: c.shelf.state(), Required: c.required, Obtained: c.obtained,
+		FetchesLastHour: c.asked.count(now), Secret: secret, Store: store, Required: c.required, Obtained: c.obtained,
 	}
 	tok := c.current.Load()
 	if tok == nil && c.obtained {

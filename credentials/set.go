@@ -11,9 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -190,40 +188,9 @@ func sameParameters(a, b map[string]Texts) bool {
 	return maps.EqualFunc(a, b, slices.Equal[Texts])
 }
 
-// Warm has every credential by grant that has no token get one: from the store,
-// or by one token request for all of a client's. It returns at once; who needs one
-// of the tokens waits for it as for any other. It makes a further request only for
-// credentials of a resource server that the request already has: in one request
-// the narrower of the two would become the broader. Where the endpoint refuses the
-// request for a scope, each credential asks for itself, so that only the one with
-// that scope goes without.
-func (s *Set) Warm(ctx context.Context) {
-	var cold []*ClientCredentials
-	for _, name := range names(s.members) {
-		if c, ok := s.members[name].(*ClientCredentials); ok && c.current.Load() == nil {
-			cold = append(cold, c)
-		}
-	}
-	for _, r := range rounds(cold) {
-		warmed := make(chan struct{})
-		var begun atomic.Bool
-		for _, c := range r {
-			c.flight.DoChan("", func() (v any, err error) {
-				defer recovered(&err)
-				if begun.CompareAndSwap(false, true) {
-					defer close(warmed) // also after a panic: the others wait for it
-					r.warm(context.WithoutCancel(ctx))
-				} else {
-					<-warmed
-				}
-				return c.outcome()
-			})
-		}
-	}
-}
-
 // Run renews every token ahead of its end, and heeds secrets and token files that
-// change, until ctx is done. It returns nil then; it has no other reason to return.
+// change, until ctx is done and what is on its way to the store is there, or has
+// failed. It returns nil then; it has no other reason to return.
 func (s *Set) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	for _, member := range s.members {
@@ -246,6 +213,7 @@ func (s *Set) Run(ctx context.Context) error {
 		})
 	}
 	group.Wait()
+	s.shelf.settled()
 	return nil
 }
 
@@ -322,130 +290,11 @@ func (s *Set) Grant(ctx context.Context, credentials []string) []Granted {
 	}
 	for _, r := range rounds(members) {
 		start := time.Now()
-		outcomes := r.ask(ctx)
-		for _, c := range r {
-			got := outcomes[c]
-			c.settle(got.token, got.warning, got.err, start)
+		r.ask(ctx, func(c *ClientCredentials, tok Token, warning string, err error) {
+			c.settle(tok, warning, err, start)
 			result := &results[at[c]]
-			result.Token, result.Warning, result.Err = got.token, got.warning, got.err
-		}
+			result.Token, result.Warning, result.Err = tok, warning, err
+		})
 	}
 	return results
-}
-
-// round is the credentials of one token request: of one client, and of different
-// resource servers.
-type round []*ClientCredentials
-
-// rounds puts each credential into the first round of its client that is without
-// its resource server. A server that names none in its answers has a round for
-// each credential.
-func rounds(members []*ClientCredentials) []round {
-	var all []round
-	for _, c := range members {
-		at := slices.IndexFunc(all, func(r round) bool { return r.takes(c) })
-		if at < 0 {
-			all = append(all, round{c})
-			continue
-		}
-		all[at] = append(all[at], c)
-	}
-	return all
-}
-
-func (r round) takes(c *ClientCredentials) bool {
-	return !slices.ContainsFunc(r, func(other *ClientCredentials) bool {
-		a, b := c.key, other.key
-		return a.ResourceServer == "" || b.ResourceServer == "" || a.ResourceServer == b.ResourceServer ||
-			a.Endpoint != b.Endpoint || a.ClientID != b.ClientID || a.Auth != b.Auth || !sameParameters(a.Parameters, b.Parameters)
-	})
-}
-
-// granted is one credential's part of a token request's outcome.
-type granted struct {
-	token   Token
-	warning string
-	err     error
-}
-
-// ask makes the request, and where a scope spoils it, one for each credential.
-func (r round) ask(ctx context.Context) map[*ClientCredentials]granted {
-	outcomes := make(map[*ClientCredentials]granted, len(r))
-	alone := len(r) == 1
-	var tokens []Token
-	var err error
-	if !alone {
-		var scopes []string
-		for _, c := range r {
-			scopes = append(scopes, c.key.Scopes...)
-		}
-		tokens, err = r[0].endpoint.Grant(ctx, scopes)
-		alone = err != nil && (classOf(err) == ClassScope || classOf(err) == ClassRequest)
-	}
-	for _, c := range r {
-		var got granted
-		switch {
-		case alone:
-			if len(r) > 1 {
-				c.count(time.Now())
-			}
-			got.token, got.warning, got.err = c.ask(ctx)
-		case err != nil:
-			got.err = err
-		default:
-			got.token, got.warning, got.err = c.pick(tokens)
-		}
-		outcomes[c] = got
-	}
-	return outcomes
-}
-
-// warm gets the first tokens of the round. Leases are taken in the order of keys,
-// so that two processes that start together do not wait for each other; 5 s is the
-// most that is waited for all of them.
-func (r round) warm(ctx context.Context) {
-	var bug error
-	defer recovered(&bug) // who waits is told that there is no token
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, 4*r[0].endpoint.timeout()+storeWait)
-	defer cancel()
-	turn, cancelTurn := context.WithTimeout(ctx, leaseWait)
-	defer cancelTurn()
-	var puts, releases []func()
-	defer func() {
-		go func() { // ends within the store's timeouts; nobody waits for it
-			for _, do := range slices.Concat(puts, releases) {
-				do()
-			}
-		}()
-	}()
-	var need round
-	outcomes := map[*ClientCredentials]granted{}
-	for _, c := range slices.SortedFunc(slices.Values(r), func(a, b *ClientCredentials) int { return strings.Compare(a.key.ID(), b.key.ID()) }) {
-		if c.current.Load() != nil || c.resting(start) != nil {
-			continue
-		}
-		if _, ok := c.fromStore(ctx); ok {
-			continue
-		}
-		releases = append(releases, c.shelf.lease(turn, c.key))
-		if _, ok := c.fromStore(ctx); ok {
-			continue
-		}
-		if err := c.spend(time.Now()); err != nil {
-			c.settle(Token{}, "", err, start)
-			continue
-		}
-		need = append(need, c)
-	}
-	if len(need) > 0 {
-		outcomes = need.ask(ctx)
-	}
-	for _, c := range need {
-		got := outcomes[c]
-		c.settle(got.token, got.warning, got.err, start)
-		if got.err == nil {
-			puts = append(puts, func() { c.shelf.put(context.WithoutCancel(ctx), c.key, got.token) })
-		}
-	}
 }

@@ -9,7 +9,8 @@ import (
 
 const (
 	storeTimeout = 250 * time.Millisecond // of one operation; stores have shorter ones of their own
-	storeRest    = 5 * time.Second        // after one that failed
+	storeRest    = 5 * time.Second        // after one that failed; twice that after the next, and so on
+	longestRest  = 5 * time.Minute
 	storeGrace   = 100 * time.Millisecond // for one whose time is over to say so itself
 	leaseWait    = 5 * time.Second        // for another process's request, before one makes its own
 	storeWait    = leaseWait + time.Second
@@ -29,8 +30,10 @@ type shelf struct {
 
 	mu        sync.Mutex // guards the fields below
 	restUntil time.Time
-	failing   bool
-	hanging   int // operations that were left alone and have not come back
+	failures  int           // in a row
+	hanging   int           // operations that were left alone and have not come back
+	pending   int           // things to be done later
+	idle      chan struct{} // closed once there are none; nil: there are none
 }
 
 func newShelf(deps Deps, old *Set) *shelf {
@@ -105,15 +108,56 @@ func (s *shelf) resting() bool {
 func (s *shelf) settle(op string, err error) error {
 	failed := err != nil && !errors.Is(err, ErrMiss)
 	s.mu.Lock()
-	s.failing = failed
 	if failed {
-		s.restUntil = time.Now().Add(storeRest)
+		s.restUntil = time.Now().Add(min(storeRest<<min(s.failures, 10), longestRest))
+		s.failures++
+	} else {
+		s.failures = 0
 	}
 	s.mu.Unlock()
-	if failed && s.observe != nil {
+	if err != nil && err != ErrMiss && s.observe != nil { //nolint:errorlint // one that wraps ErrMiss says what is wrong with an entry
+		var bug error
+		defer recovered(&bug)
 		s.observe(op, err)
 	}
 	return err
+}
+
+// later does something that nobody waits for; see settled.
+func (s *shelf) later(do func()) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	if s.pending == 0 {
+		s.idle = make(chan struct{})
+	}
+	s.pending++
+	s.mu.Unlock()
+	go func() { // ends within the store's timeouts; settled waits for it
+		defer func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.pending--; s.pending == 0 {
+				close(s.idle)
+				s.idle = nil
+			}
+		}()
+		do()
+	}()
+}
+
+// settled waits for what was to be done later.
+func (s *shelf) settled() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	idle := s.idle
+	s.mu.Unlock()
+	if idle != nil {
+		<-idle
+	}
 }
 
 // get returns the token stored for key, if there is one that can be read.
@@ -128,32 +172,33 @@ func (s *shelf) get(ctx context.Context, key Key) (Token, bool) {
 	return tok, true
 }
 
-func (s *shelf) put(ctx context.Context, key Key, tok Token) {
+// put reports whether the store has tok now, or need not have it.
+func (s *shelf) put(ctx context.Context, key Key, tok Token) bool {
 	if s == nil || tok.ExpiresAt.IsZero() {
-		return
+		return true
 	}
-	s.change(ctx, "put", func(ctx context.Context) error { return s.store.Put(ctx, key, tok) })
+	return s.change(ctx, "put", func(ctx context.Context) error { return s.store.Put(ctx, key, tok) })
 }
 
 func (s *shelf) forget(ctx context.Context, key Key, tok Token) {
 	if s == nil {
 		return
 	}
-	s.change(ctx, "delete", func(ctx context.Context) error { return s.store.Delete(ctx, key, tok) })
+	_ = s.change(ctx, "delete", func(ctx context.Context) error { return s.store.Delete(ctx, key, tok) })
 }
 
-func (s *shelf) change(ctx context.Context, op string, do func(ctx context.Context) error) {
-	_, _ = begin(ctx, s, op, storeTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, do(ctx) }, nil)
+func (s *shelf) change(ctx context.Context, op string, do func(ctx context.Context) error) (done bool) {
+	_, err := begin(ctx, s, op, storeTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, do(ctx) }, nil)
+	return err == nil
 }
 
-// lease waits for its turn to ask for key's token, 5 s at most, and returns what
-// ends it.
-func (s *shelf) lease(ctx context.Context, key Key) (release func()) {
+// lease waits for its turn to ask for key's token, and returns what ends it.
+func (s *shelf) lease(ctx context.Context, key Key, wait time.Duration) (release func()) {
 	free := func() {}
 	if s == nil {
 		return free
 	}
-	release, err := begin(ctx, s, "lease", leaseWait, func(ctx context.Context) (func(), error) {
+	release, err := begin(ctx, s, "lease", wait, func(ctx context.Context) (func(), error) {
 		release, err := s.store.Lease(ctx, key)
 		if err != nil && ctx.Err() != nil { // somebody else has it: that is no fault of the store's
 			return free, nil
@@ -173,7 +218,7 @@ func (s *shelf) state() string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failing {
+	if s.failures > 0 {
 		return "failing"
 	}
 	return "ok"

@@ -3,6 +3,8 @@ package credentials
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -142,6 +144,170 @@ func TestShelf_CredentialsThatAreAskedForAlikeShareAToken(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestShelf_WhoseTokenIsStoredDoesNotWaitForTheOthersRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, store := newGlobus(), NewMemory()
+		first := newSet(t, globusConfig(), emulator.DemoClientSecret, Deps{Transport: g, Store: store}, nil)
+		stored := mustTokenOf(t, first, "transfer")
+		synctest.Wait()
+		if _, err := store.Lease(t.Context(), member(t, first, "auth").key); err != nil { // and never given back
+			t.Fatal(err)
+		}
+		g.SetTokenDelay(9 * time.Second)
+		second := newSet(t, globusConfig(), emulator.DemoClientSecret, Deps{Transport: g, Store: store}, nil)
+		start := time.Now()
+		second.Warm(t.Context())
+		if got := mustTokenOf(t, second, "transfer"); !got.Same(stored) || time.Since(start) > 0 {
+			t.Errorf("the stored token was there after %v, want at once", time.Since(start))
+		}
+		mustTokenOf(t, second, "auth")
+	})
+}
+
+func TestShelf_DeadLeasesAreWaitedForTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, store := newGlobus(), NewMemory()
+		set := newSet(t, globusConfig(), emulator.DemoClientSecret, Deps{Transport: g, Store: store}, nil)
+		for _, name := range []string{"auth", "transfer"} {
+			if _, err := store.Lease(t.Context(), member(t, set, name).key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		start := time.Now()
+		set.Warm(t.Context())
+		mustTokenOf(t, set, "auth")
+		mustTokenOf(t, set, "transfer")
+		if took := time.Since(start); took > leaseWait+time.Second {
+			t.Errorf("the first tokens took %v, want %v for all leases", took, leaseWait)
+		}
+		wantRequests(t, g, 1)
+	})
+}
+
+func TestShelf_ASlowEndpointIsAskedByOneOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, store := newGlobus(), NewMemory()
+		var all []*ClientCredentials
+		for range 8 {
+			c := transferCredential(g)
+			c.shelf = &shelf{store: store}
+			all = append(all, c)
+			mustToken(t, c)
+			synctest.Wait()
+		}
+		wantRequests(t, g, 1)
+		g.SetTokenDelay(8 * time.Second)
+		for _, c := range all { // all are due at once
+			tok := *c.current.Load()
+			tok.renewAge = 0
+			c.current.Store(&tok)
+		}
+		time.Sleep(time.Second)
+		together(8, func(i int) { <-all[i].renewal(t.Context()) })
+		synctest.Wait()
+		wantRequests(t, g, 2)
+	})
+}
+
+func TestShelf_WhileTheEndpointRestsAnothersTokenIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, store := newGlobus(), NewMemory()
+		g.fails(emulator.Failure{Status: 429, Header: http.Header{"Retry-After": {"600"}}})
+		c := transferCredential(g)
+		c.required, c.shelf = true, &shelf{store: store}
+		defer running(t, c)()
+		time.Sleep(time.Minute)
+		if _, err := c.Token(t.Context()); classOf(err) != ClassRateLimited {
+			t.Fatalf("Token() = %v, want the class rate_limited", err)
+		}
+		g.heals()
+		other := transferCredential(g)
+		other.shelf = &shelf{store: store}
+		tok := mustToken(t, other)
+		time.Sleep(2 * pollInterval)
+		if got, err := c.Token(t.Context()); err != nil || !got.Same(tok) {
+			t.Errorf("Token() = %v, %v; want the one that another process got", got, err)
+		}
+	})
+}
+
+// badEntry is a Memory of which one entry is bad until it is put anew.
+type badEntry struct {
+	*Memory
+	bad atomic.Bool
+}
+
+func (b *badEntry) Get(ctx context.Context, key Key) (Token, error) {
+	if b.bad.Load() {
+		return Token{}, fmt.Errorf("others can read it: %w", ErrMiss)
+	}
+	return b.Memory.Get(ctx, key)
+}
+
+func (b *badEntry) Put(ctx context.Context, key Key, tok Token) error {
+	b.bad.Store(false)
+	return b.Memory.Put(ctx, key, tok)
+}
+
+func TestShelf_ABadEntryIsToldAndReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &badEntry{Memory: NewMemory()}
+		store.bad.Store(true)
+		var told atomic.Int64
+		c := transferCredential(newGlobus())
+		c.shelf = &shelf{store: store, observe: func(string, error) { told.Add(1) }}
+		tok := mustToken(t, c)
+		synctest.Wait()
+		if got, err := store.Get(t.Context(), c.key); err != nil || !got.Same(tok) || told.Load() == 0 {
+			t.Errorf("the store has %v, %v after %d reports; want the new token, and to be told", got, err, told.Load())
+		}
+	})
+}
+
+func TestShelf_WhatAStoreDidNotTakeIsOfferedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := NewMemory()
+		store := &switched{Store: memory}
+		store.down.Store(true)
+		c := transferCredential(newGlobus())
+		c.shelf = &shelf{store: store}
+		defer running(t, c)()
+		tok := mustToken(t, c)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := store.asked.Load(); n > 60 {
+			t.Errorf("a store that is down was asked %d times in an hour", n)
+		}
+		store.down.Store(false)
+		time.Sleep(longestRest + pollInterval)
+		synctest.Wait()
+		if got, err := memory.Get(t.Context(), c.key); err != nil || !got.Same(tok) {
+			t.Errorf("once it is back the store has %v, %v; want the token", got, err)
+		}
+	})
+}
+
+// switched is a Store that is down at times.
+type switched struct {
+	Store
+	down  atomic.Bool
+	asked atomic.Int64
+}
+
+func (s *switched) Get(ctx context.Context, key Key) (Token, error) {
+	if s.asked.Add(1); s.down.Load() {
+		return Token{}, errors.New("down")
+	}
+	return s.Store.Get(ctx, key)
+}
+
+func (s *switched) Put(ctx context.Context, key Key, tok Token) error {
+	if s.asked.Add(1); s.down.Load() {
+		return errors.New("down")
+	}
+	return s.Store.Put(ctx, key, tok)
 }
 
 func TestShelf_ARefusedTokenLeavesTheStore(t *testing.T) {

@@ -31,7 +31,8 @@ type Key struct {
 type Store interface {
 	// Get returns the token stored, or ErrMiss: where there is none, where it has
 	// expired, and where what is stored was made for another key or by nobody we
-	// know.
+	// know. An error that wraps ErrMiss says what is wrong with an entry, which a
+	// Put replaces.
 	Get(ctx context.Context, key Key) (Token, error)
 	// Put stores a token until it expires.
 	Put(ctx context.Context, key Key, tok Token) error

@@ -96,10 +96,11 @@ type daemon struct {
 	listeners [][]net.Listener // of each server
 	addresses []string         // of the first of each
 
-	config *Config // the one in force, and what was made of it
-	set    *credentials.Set
-	way    *http.Transport // to the token endpoints
-	store  *store
+	config  *Config // the one in force, and what was made of it
+	set     *credentials.Set
+	way     *http.Transport // to the token endpoints
+	store   *store
+	retired []*store // of configurations before, not closed yet
 
 	metrics *metrics.Metrics
 	live    atomic.Pointer[inForce] // what the admin listener and the metrics look at
@@ -176,6 +177,10 @@ func (d *daemon) renewing() {
 	if before != nil {
 		before()
 	}
+	for _, store := range d.retired { // nothing is on its way there any more
+		store.close()
+	}
+	d.retired = nil
 }
 
 // inForce is a configuration and the credentials made of it.
@@ -223,6 +228,11 @@ func (d *daemon) build(cfg *Config) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if d.store != kept { // something went wrong
+			kept.close()
+		}
+	}()
 	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{
 		Transport: way, NewTransport: ownTransport(egress), UserAgent: "bearerd/" + d.options.Version,
 		Observe: d.renewed, ObserveConsent: d.consented, Store: kept.Store, ObserveStore: d.storeFailed, KnownScopes: presetScopes(),
@@ -240,7 +250,7 @@ func (d *daemon) build(cfg *Config) error {
 		d.way.CloseIdleConnections()
 	}
 	if d.store != nil && d.store != kept {
-		d.store.close()
+		d.retired = append(d.retired, d.store)
 	}
 	d.config, d.set, d.way, d.store = cfg, set, way, kept
 	d.live.Store(&inForce{cfg, set})
