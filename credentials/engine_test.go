@@ -451,50 +451,28 @@ func TestSet_TwoClientsOfOneIDAreNotAskedForTogether(t *testing.T) {
 	})
 }
 
-func TestSet_RunTriesAgainForAnOptionalTokenToo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g, cfg, no := newGlobus(), globusConfig(), false
-		g.fails(emulator.Aborted())
-		for name, token := range cfg.Tokens {
-			token.Required = &no
-			cfg.Tokens[name] = token
-		}
-		set := newSet(t, cfg, emulator.DemoClientSecret, Deps{Transport: g}, nil)
-		renewing(t, set)
-		time.Sleep(10 * time.Minute)
-		g.heals()
-		time.Sleep(longestBackoff)
-		synctest.Wait()
-		for _, s := range set.Status() {
-			if !s.Obtained {
-				t.Errorf("status %+v, want a token: its readiness is asked for", s)
-			}
-		}
-	})
-}
-
-func TestSet_RunTriesAgainUntilARequiredTokenIsThere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newGlobus()
-		g.fails(emulator.Aborted())
-		set := newSet(t, globusConfig(), emulator.DemoClientSecret, Deps{Transport: g}, nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		set.Warm(ctx)
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			_ = set.Run(ctx)
-		}()
-		time.Sleep(10 * time.Minute)
-		g.heals()
-		time.Sleep(longestBackoff)
-		synctest.Wait()
-		for _, s := range set.Status() {
-			if !s.Obtained {
-				t.Errorf("status %+v, want a token though nobody asked for one", s)
-			}
-		}
-		cancel()
-		<-ended
-	})
+func TestSet_RunTriesAgainUntilATokenIsThereThoughNobodyAskedForOne(t *testing.T) {
+	for name, required := range map[string]bool{"required": true, "optional": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, cfg := newGlobus(), globusConfig()
+				g.fails(emulator.Aborted())
+				for name, token := range cfg.Tokens {
+					token.Required = &required
+					cfg.Tokens[name] = token
+				}
+				set := newSet(t, cfg, emulator.DemoClientSecret, Deps{Transport: g}, nil)
+				renewing(t, set)
+				time.Sleep(10 * time.Minute)
+				g.heals()
+				time.Sleep(longestBackoff)
+				synctest.Wait()
+				for _, s := range set.Status() {
+					if !s.Obtained {
+						t.Errorf("status %+v, want a token", s)
+					}
+				}
+			})
+		})
+	}
 }
