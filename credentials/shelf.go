@@ -147,7 +147,7 @@ func (s *shelf) later(do func()) {
 	}()
 }
 
-// settled waits for what was to be done later.
+// settled waits for what was to be done later, 6 s at most.
 func (s *shelf) settled() {
 	if s == nil {
 		return
@@ -155,8 +155,12 @@ func (s *shelf) settled() {
 	s.mu.Lock()
 	idle := s.idle
 	s.mu.Unlock()
-	if idle != nil {
-		<-idle
+	if idle == nil {
+		return
+	}
+	select {
+	case <-idle:
+	case <-time.After(storeWait):
 	}
 }
 
