@@ -90,12 +90,13 @@ func (c *ClientCredentials) spend(now time.Time) error {
 		wait = c.pace.minInterval - now.Sub(c.askedAt)
 	}
 	if c.asked.count(now) >= c.pace.hourlyBudget {
-		wait = max(wait, time.Hour-now.Sub(c.asked.made[0]))
+		wait = max(wait, c.asked.wait(now))
 	}
 	if wait > 0 {
 		return c.overBudget(wait)
 	}
 	c.asked.add(now)
+	c.enteredAt = now
 	return nil
 }
 

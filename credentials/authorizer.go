@@ -93,8 +93,9 @@ type watched struct {
 
 	current atomic.Pointer[Token]
 
-	mu     sync.Mutex // guards failed
-	failed error      // of the last look; nil: it was good
+	looking sync.Mutex // held by one look at a time, so that none undoes a later one
+	mu      sync.Mutex // guards failed
+	failed  error      // of the last look; nil: it was good
 }
 
 func (w *watched) Authorize(req *http.Request) (Token, error) {
@@ -111,6 +112,8 @@ func (w *watched) Rejected(tok Token) bool {
 
 // look reads the token and keeps it if it is another.
 func (w *watched) look() error {
+	w.looking.Lock()
+	defer w.looking.Unlock()
 	tok, err := w.read()
 	w.mu.Lock()
 	before := w.failed

@@ -64,7 +64,8 @@ type ClientCredentials struct {
 	refused   *Token     // an upstream refused it: the next renewal is for that
 	forcedAt  time.Time
 	asked     ledger
-	askedAt   time.Time // the last request that succeeded was sent
+	enteredAt time.Time // the last request was about to be sent
+	askedAt   time.Time // the last that succeeded was
 	obtained  bool
 	failures  int // renewals failed in a row
 	retryAt   time.Time
@@ -272,6 +273,9 @@ func (c *ClientCredentials) inherit(before *ClientCredentials) {
 		kept := *tok
 		kept.renewAge = renewalAge(kept.lifetime, c.margin, rand.Float64()) // the margin may be another
 		c.current.Store(&kept)
+		if c.shelf != before.shelf || before.unsaved.Load() != nil {
+			c.unsaved.Store(&kept)
+		}
 	}
 	c.obtained, c.asked, c.askedAt, c.lastAt = before.obtained, ledger{slices.Clone(before.asked.made)}, before.askedAt, before.lastAt
 }
@@ -297,7 +301,7 @@ func (c *ClientCredentials) settle(tok Token, warning string, err error, start t
 		c.lastAt = now
 	}
 	if err == nil {
-		c.askedAt, c.warning = start, warning
+		c.askedAt, c.warning = c.enteredAt, warning
 		told.Token = c.keep(tok)
 	} else {
 		told.Class = classOf(err)
@@ -353,9 +357,18 @@ func restOf(until, now time.Time) time.Duration {
 // endRest lets the endpoint be asked again at once if it refused the client: what
 // that proves itself with has changed.
 func (c *ClientCredentials) endRest() {
+	ends := func(err error) bool {
+		class := classOf(err)
+		return class.Permanent() && class != ClassScope
+	}
+	c.consents.mu.Lock()
+	if ends(c.consents.failed) {
+		c.consents.retryAt, c.consents.failures = time.Time{}, 0
+	}
+	c.consents.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if class := classOf(c.lastError); class.Permanent() && class != ClassScope {
+	if ends(c.lastError) {
 		c.retryAt, c.failures = time.Time{}, 0
 		c.look()
 	}
@@ -392,7 +405,8 @@ func (c *ClientCredentials) run(ctx context.Context) {
 // again.
 func (c *ClientCredentials) tend(ctx context.Context) {
 	if tok := c.unsaved.Load(); tok != nil {
-		if current := c.current.Load(); current != nil && current.Same(*tok) {
+		_, newer := c.fromStore(ctx)
+		if current := c.current.Load(); !newer && current != nil && current.Same(*tok) {
 			c.save(*tok)
 		} else {
 			c.unsaved.CompareAndSwap(tok, nil)

@@ -88,8 +88,8 @@ func (c *ClientCredentials) consent(ctx context.Context, scope string, because m
 	if err := c.consentResting(now); err != nil {
 		return nil, err
 	}
-	if err := c.spendConsent(now); err != nil {
-		return nil, err
+	if c.consents.asked.count(now)+c.consents.waiting() >= consentBudget {
+		return nil, &RestingError{Wait: c.consents.asked.wait(now), Err: c.overBudget(0)}
 	}
 	if c.consents.byScope == nil {
 		c.consents.byScope = map[string]*consent{}
@@ -98,6 +98,18 @@ func (c *ClientCredentials) consent(ctx context.Context, scope string, because m
 	c.consents.byScope[key] = one
 	go c.grantConsent(context.WithoutCancel(ctx), one) // its own: those before it and itself take 10 s each at most
 	return one, nil
+}
+
+// waiting is how many requests are under way or wait for their turn; c.mu is held.
+func (c *consents) waiting() (n int) {
+	for _, one := range c.byScope {
+		select {
+		case <-one.done:
+		default:
+			n++
+		}
+	}
+	return n
 }
 
 // isOver reports whether another request may be made.
@@ -122,13 +134,10 @@ func (c *ClientCredentials) consentResting(now time.Time) error {
 
 // spendConsent enters a request that is about to be made; c.consents.mu is held.
 func (c *ClientCredentials) spendConsent(now time.Time) error {
-	if n := c.consents.asked.count(now); n >= consentBudget {
-		return &RestingError{Wait: time.Hour - now.Sub(c.consents.asked.made[0]), Err: c.overBudget(0)}
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.asked.count(now) >= c.pace.hourlyBudget {
-		return &RestingError{Wait: time.Hour - now.Sub(c.asked.made[0]), Err: c.overBudget(0)}
+		return &RestingError{Wait: c.asked.wait(now), Err: c.overBudget(0)}
 	}
 	c.consents.asked.add(now)
 	c.asked.add(now)
@@ -142,6 +151,9 @@ func (c *ClientCredentials) grantConsent(ctx context.Context, one *consent) {
 	start := time.Now()
 	c.consents.mu.Lock()
 	err := c.consentResting(start) // the one before may have failed
+	if err == nil {
+		err = c.spendConsent(start)
+	}
 	c.consents.mu.Unlock()
 	rested := err != nil
 	if !rested {
@@ -160,6 +172,8 @@ func (c *ClientCredentials) grantConsent(ctx context.Context, one *consent) {
 	c.consents.mu.Unlock()
 	close(one.done)
 	if c.observeConsent != nil && !rested {
+		var bug error
+		defer recovered(&bug)
 		c.observeConsent(Consented{
 			Credential: c.name, Scope: one.scope, Because: one.because, Took: time.Since(start), Class: classOf(err), Err: err,
 		})

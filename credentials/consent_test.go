@@ -141,6 +141,54 @@ func TestConsent_AFailingEndpointIsAskedOnceAndLeftAlone(t *testing.T) {
 	})
 }
 
+func TestConsent_ThatWasNotAskedForCostsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGlobus()
+		c := transferCredential(g)
+		mustToken(t, c)
+		g.SetTokenDelay(100 * time.Millisecond)
+		g.fails(emulator.Unavailable())
+		together(consentBudget, func(i int) { _ = c.Consent(t.Context(), wants(fmt.Sprint(i)), nil) })
+		g.heals()
+		wantRequests(t, g, 2)
+		if s := c.status(time.Now()); s.FetchesLastHour != 2 {
+			t.Errorf("%d requests are told, want the 2 that were made", s.FetchesLastHour)
+		}
+		time.Sleep(longestBackoff)
+		if err := c.Consent(t.Context(), wants(g.MappedCollection()), nil); err != nil {
+			t.Errorf("once it heals: %v", err)
+		}
+	})
+}
+
+func TestConsent_ANewSecretEndsItsRestToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGlobus()
+		c := transferCredential(g)
+		mustToken(t, c)
+		g.fails(emulator.Failure{Status: 401, Body: `{"error":"invalid_client"}`})
+		_ = c.Consent(t.Context(), wants(g.MappedCollection()), nil)
+		g.heals()
+		c.endRest()
+		if err := c.Consent(t.Context(), wants(g.MappedCollection()), nil); err != nil {
+			t.Errorf("Consent() = %v", err)
+		}
+	})
+}
+
+func TestConsent_APanickingObserverCostsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGlobus()
+		c := transferCredential(g)
+		c.observeConsent = func(Consented) { panic(canary) }
+		for i := range 2 {
+			_ = c.Consent(t.Context(), wants(fmt.Sprint(i)), nil)
+		}
+		synctest.Wait()
+		wantRequests(t, g, 2)
+	})
+}
+
 func TestConsent_OneRequestAtATimeIsToldWithItsCause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGlobus()

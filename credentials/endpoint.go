@@ -278,13 +278,14 @@ func parseAnswer(contentType string, body []byte, asked time.Time) ([]Token, err
 }
 
 // checkKeys refuses JSON in which one reader could find another token than the
-// next: with a key twice in one object, or with a known key in another case, which
-// encoding/json takes for the key itself.
+// next: with a key twice in one object, or with a known key in another case where
+// it is looked for, which encoding/json takes for the key itself.
 func checkKeys(body []byte) error {
 	ambiguous := errors.New("ambiguous keys")
 	type object struct {
 		seen  map[string]bool // nil: a list
 		isKey bool            // the next token is a key
+		key   string          // the last
 	}
 	var open []object
 	value := func() { // a value has ended
@@ -304,7 +305,7 @@ func checkKeys(body []byte) error {
 		}
 		switch token {
 		case json.Delim('{'):
-			open = append(open, object{map[string]bool{}, true})
+			open = append(open, object{seen: map[string]bool{}, isKey: true})
 			continue
 		case json.Delim('['):
 			open = append(open, object{})
@@ -321,10 +322,11 @@ func checkKeys(body []byte) error {
 		here := &open[len(open)-1]
 		key, _ := token.(string)
 		known := slices.IndexFunc(answerKeys, func(one string) bool { return strings.EqualFold(one, key) }) // as encoding/json folds: ſ is an s
-		if here.seen[key] || known >= 0 && answerKeys[known] != key {
+		isRead := len(open) == 1 || len(open) == 3 && open[0].key == "other_tokens"
+		if here.seen[key] || isRead && known >= 0 && answerKeys[known] != key {
 			return ambiguous
 		}
-		here.seen[key], here.isKey = true, false
+		here.seen[key], here.isKey, here.key = true, false, key
 	}
 }
 

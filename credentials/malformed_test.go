@@ -85,6 +85,7 @@ func TestEngine_NoMalformedAnswerIsAcceptedWedgesOrPrints(t *testing.T) {
 		"access_token in capitals": body(strings.Replace(good, "{", `{"ACCESS_TOKEN":"`+canary+`",`, 1)),
 		"only in capitals":         body(strings.Replace(good, "access_token", "Access_Token", 1)),
 		"with a long s":            body(strings.Replace(good, "{", `{"acceſs_token":"`+canary+`",`, 1)),
+		"in capitals in others":    with("other_tokens", `[{"access_token":"a","Access_Token":"b","token_type":"bearer","resource_server":"x"}]`),
 		"an error beside a token":  with("error", `"server_error"`),
 		"ERROR beside a token":     with("ERROR", `"server_error"`),
 		"twice in other_tokens":    with("other_tokens", `[{"access_token":"a","access_token":"b","token_type":"bearer","resource_server":"x"}]`),

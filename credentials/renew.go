@@ -79,6 +79,14 @@ func (l *ledger) count(now time.Time) int {
 	return len(l.made)
 }
 
+// wait is how long it is until the oldest is an hour old.
+func (l *ledger) wait(now time.Time) time.Duration {
+	if len(l.made) == 0 {
+		return 0
+	}
+	return max(time.Hour-now.Sub(l.made[0]), 0)
+}
+
 func (l *ledger) add(now time.Time) { l.made = append(l.made, now) }
 
 // classOf returns the class of a failed request; "" for none.

@@ -166,19 +166,7 @@ func TestSecrets_OneThatCannotBeReadLeavesTheOneBefore(t *testing.T) {
 func TestClient_AnAssertionThatChangesEndsTheRest(t *testing.T) {
 	file := newProjected(t, "old.assertion")
 	synctest.Test(t, func(t *testing.T) {
-		takes := transport(func(req *http.Request) (*http.Response, error) {
-			body, _ := io.ReadAll(req.Body)
-			form, _ := url.ParseQuery(string(body))
-			if form.Get("client_assertion") != "new.assertion" {
-				return answers(http.StatusUnauthorized, nil, `{"error":"invalid_client"}`)(req)
-			}
-			return answers(http.StatusOK, nil, tokenIn(nil))(req)
-		})
-		cfg := Config{
-			Clients: map[string]ClientConfig{"c": {TokenURL: tokenURL, ClientID: "id", Auth: "federated", Assertion: file.reference()}},
-			Tokens:  map[string]TokenConfig{"transfer": {ResourceServer: transferServer, Scopes: []string{emulator.TransferScope}}},
-		}
-		set := renewingSet(t, cfg, takes.pointer())
+		set := renewingSet(t, federatedConfig(file), takesAssertion("new.assertion").pointer())
 		time.Sleep(20 * time.Minute)
 		synctest.Wait()
 		if s := set.Status()[0]; s.Class != ClassClient || s.FailuresInARow < 3 {
@@ -191,6 +179,45 @@ func TestClient_AnAssertionThatChangesEndsTheRest(t *testing.T) {
 			t.Errorf("status %+v %v after the assertion changed, want a fresh token", s, 2*pollInterval)
 		}
 	})
+}
+
+func TestClient_AnAssertionThatChangesJustBeforeAReloadIsHeeded(t *testing.T) {
+	file := newProjected(t, "old.assertion")
+	synctest.Test(t, func(t *testing.T) {
+		old := renewingSet(t, federatedConfig(file), takesAssertion("new.assertion").pointer())
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		file.swap("new.assertion")
+		set, err := NewSet(old.config, old.deps, old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		renewing(t, set)
+		time.Sleep(2 * pollInterval)
+		synctest.Wait()
+		if s := set.Status()[0]; s.State != StateFresh {
+			t.Errorf("status %+v, want a fresh token", s)
+		}
+	})
+}
+
+// takesAssertion is an endpoint that takes one assertion alone.
+func takesAssertion(assertion string) transport {
+	return func(req *http.Request) (*http.Response, error) {
+		body, _ := io.ReadAll(req.Body)
+		form, _ := url.ParseQuery(string(body))
+		if form.Get("client_assertion") != assertion {
+			return answers(http.StatusUnauthorized, nil, `{"error":"invalid_client"}`)(req)
+		}
+		return answers(http.StatusOK, nil, tokenIn(nil))(req)
+	}
+}
+
+func federatedConfig(file *projected) Config {
+	return Config{
+		Clients: map[string]ClientConfig{"c": {TokenURL: tokenURL, ClientID: "id", Auth: "federated", Assertion: file.reference()}},
+		Tokens:  map[string]TokenConfig{"transfer": {ResourceServer: transferServer, Scopes: []string{emulator.TransferScope}}},
+	}
 }
 
 // A reload that changes one credential leaves the client to the others, and a new

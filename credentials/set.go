@@ -56,8 +56,7 @@ func NewSet(cfg Config, deps Deps, old *Set) (*Set, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.clients[name] = s.keptClient(made, old)
-		s.versions[name] = s.clients[name].version()
+		s.clients[name], s.versions[name] = s.keptClient(made, old)
 	}
 	for name, token := range cfg.Tokens {
 		authorizer, err := s.newAuthorizer(name, token, old)
@@ -69,17 +68,19 @@ func NewSet(cfg Config, deps Deps, old *Set) (*Set, error) {
 	return s, nil
 }
 
-// keptClient returns the client of old that is the same as made, or made.
-func (s *Set) keptClient(made *client, old *Set) *client {
+// keptClient returns the client of old that is the same as made, or made, and the
+// version that is heeded of it. Of one that is kept that is old's: what changed
+// since then old's Run may not have seen.
+func (s *Set) keptClient(made *client, old *Set) (*client, int) {
 	if old == nil || s.deps.Transport != old.deps.Transport {
-		return made
+		return made, made.version()
 	}
 	for _, name := range names(old.clients) {
 		if was := old.clients[name]; made.same(was) {
-			return was
+			return was, old.versions[name]
 		}
 	}
-	return made
+	return made, made.version()
 }
 
 // Authorizer returns the credential of that name.

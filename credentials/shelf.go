@@ -18,6 +18,7 @@ const (
 
 var (
 	errResting = errors.New("the store is left alone for a moment")
+	errHeld    = errors.New("somebody else has the lease")
 	errHangs   = errors.New("the store does not come back from an operation; going on without it")
 )
 
@@ -79,6 +80,7 @@ func begin[T any](ctx context.Context, s *shelf, op string, timeout time.Duratio
 		case !wasLeft:
 			ended <- r
 		case late != nil && r.err == nil:
+			defer recovered(&r.err)
 			late(r.value)
 		}
 	}()
@@ -106,16 +108,20 @@ func (s *shelf) resting() bool {
 
 // settle notes how an operation ended, and returns its error.
 func (s *shelf) settle(op string, err error) error {
-	failed := err != nil && !errors.Is(err, ErrMiss)
+	now, isNews := time.Now(), true
 	s.mu.Lock()
-	if failed {
-		s.restUntil = time.Now().Add(min(storeRest<<min(s.failures, 10), longestRest))
-		s.failures++
-	} else {
+	switch {
+	case errors.Is(err, errHeld): // nothing is known of the store
+	case err == nil || errors.Is(err, ErrMiss):
 		s.failures = 0
+	case now.Before(s.restUntil): // one of several that failed together
+		isNews = false
+	default:
+		s.restUntil = now.Add(min(storeRest<<min(s.failures, 10), longestRest))
+		s.failures++
 	}
 	s.mu.Unlock()
-	if err != nil && err != ErrMiss && s.observe != nil { //nolint:errorlint // one that wraps ErrMiss says what is wrong with an entry
+	if isNews && err != nil && err != ErrMiss && !errors.Is(err, errHeld) && s.observe != nil { //nolint:errorlint // one that wraps ErrMiss says what is wrong with an entry
 		var bug error
 		defer recovered(&bug)
 		s.observe(op, err)
@@ -143,6 +149,8 @@ func (s *shelf) later(do func()) {
 				s.idle = nil
 			}
 		}()
+		var bug error
+		defer recovered(&bug)
 		do()
 	}()
 }
@@ -199,13 +207,13 @@ func (s *shelf) change(ctx context.Context, op string, do func(ctx context.Conte
 // lease waits for its turn to ask for key's token, and returns what ends it.
 func (s *shelf) lease(ctx context.Context, key Key, wait time.Duration) (release func()) {
 	free := func() {}
-	if s == nil {
+	if s == nil || ctx.Err() != nil {
 		return free
 	}
 	release, err := begin(ctx, s, "lease", wait, func(ctx context.Context) (func(), error) {
 		release, err := s.store.Lease(ctx, key)
-		if err != nil && ctx.Err() != nil { // somebody else has it: that is no fault of the store's
-			return free, nil
+		if err != nil && ctx.Err() != nil {
+			err = errHeld
 		}
 		return release, err
 	}, func(release func()) { release() })

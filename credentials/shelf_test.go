@@ -266,6 +266,96 @@ func TestShelf_ABadEntryIsToldAndReplaced(t *testing.T) {
 	})
 }
 
+func TestShelf_OneBlipIsOneFailureHoweverManyMeetIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &switched{Store: NewMemory()}
+		store.down.Store(true)
+		s := &shelf{store: store}
+		together(8, func(int) { s.get(t.Context(), transferCredential(nil).key) })
+		store.down.Store(false)
+		time.Sleep(storeRest)
+		if s.resting() {
+			t.Errorf("the store is still left alone %v after one blip", storeRest)
+		}
+	})
+}
+
+func TestShelf_WhatTheStoreHasIsNotReplacedByWhatEndsSooner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, memory := newGlobus(), NewMemory()
+		store := &switched{Store: memory}
+		store.down.Store(true)
+		c, other := transferCredential(g), transferCredential(g)
+		c.shelf, other.shelf = &shelf{store: store}, &shelf{store: memory}
+		defer running(t, c)()
+		mustToken(t, c)
+		time.Sleep(time.Hour)
+		later := mustToken(t, other)
+		store.down.Store(false)
+		time.Sleep(longestRest + pollInterval)
+		synctest.Wait()
+		if got, err := memory.Get(t.Context(), c.key); err != nil || !got.Same(later) || !mustToken(t, c).Same(later) {
+			t.Errorf("the store has %v, %v; want the token that ends later, used by both", got, err)
+		}
+	})
+}
+
+func TestSet_AReloadTakesItsTokensToANewStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, store := newGlobus(), NewMemory()
+		old := newSet(t, globusConfig(), emulator.DemoClientSecret, Deps{Transport: g}, nil)
+		tok := mustTokenOf(t, old, "transfer")
+		set := newSet(t, globusConfig(), emulator.DemoClientSecret, Deps{Transport: g, Store: store}, old)
+		renewing(t, set)
+		time.Sleep(2 * pollInterval)
+		synctest.Wait()
+		if got, err := store.Get(t.Context(), member(t, set, "transfer").key); err != nil || !got.Same(tok) {
+			t.Errorf("the new store has %v, %v; want the token that was there", got, err)
+		}
+	})
+}
+
+func TestSet_AReloadWhileFirstTokensComeAsksForNoOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGlobus()
+		g.SetTokenDelay(8 * time.Second)
+		deps := Deps{Transport: g, Store: NewMemory()}
+		old := newSet(t, globusConfig(), emulator.DemoClientSecret, deps, nil)
+		renewing(t, old)
+		time.Sleep(time.Second)
+		set := newSet(t, globusConfig(), emulator.DemoClientSecret, deps, old)
+		renewing(t, set)
+		mustTokenOf(t, set, "transfer")
+		mustTokenOf(t, set, "auth")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantRequests(t, g, 1)
+		for _, s := range set.Status() {
+			if s.FailuresInARow != 0 || s.Class != "" {
+				t.Errorf("status %+v, want no failure", s)
+			}
+		}
+	})
+}
+
+func TestSet_ASpoiledRoundEndsWhereTheEndpointWantsToBeLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		way := transport(func(req *http.Request) (*http.Response, error) {
+			if asked++; asked == 1 {
+				return answers(http.StatusBadRequest, nil, `{"error":"invalid_scope"}`)(req)
+			}
+			return answers(http.StatusTooManyRequests, http.Header{"Retry-After": {"600"}}, "")(req)
+		})
+		set := newSet(t, globusConfig(), emulator.DemoClientSecret, Deps{Transport: way.pointer()}, nil)
+		set.Warm(t.Context())
+		synctest.Wait()
+		if asked != 2 {
+			t.Errorf("%d requests, want one together and one alone", asked)
+		}
+	})
+}
+
 func TestShelf_WhatAStoreDidNotTakeIsOfferedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := NewMemory()

@@ -18,7 +18,7 @@ import (
 func (s *Set) Warm(ctx context.Context) {
 	var cold []*ClientCredentials
 	for _, name := range names(s.members) {
-		if c, ok := s.members[name].(*ClientCredentials); ok && c.current.Load() == nil && !c.renewing.Load() {
+		if c, ok := s.members[name].(*ClientCredentials); ok && c.current.Load() == nil && c.renewing.CompareAndSwap(false, true) {
 			cold = append(cold, c)
 		}
 	}
@@ -26,7 +26,10 @@ func (s *Set) Warm(ctx context.Context) {
 		ready := map[*ClientCredentials]func(){}
 		for _, c := range r {
 			told := make(chan struct{})
-			ready[c] = sync.OnceFunc(func() { close(told) })
+			ready[c] = sync.OnceFunc(func() {
+				c.renewing.Store(false)
+				close(told)
+			})
 			c.flight.DoChan("", func() (any, error) { // who comes meanwhile waits here
 				<-told
 				return c.outcome()
@@ -64,8 +67,8 @@ func (r round) takes(c *ClientCredentials) bool {
 }
 
 // ask makes the request, and where a scope spoils it, one for each credential. Each
-// outcome is told as soon as it is there. Once the endpoint is out of reach, no
-// further request is made.
+// outcome is told as soon as it is there. Once the endpoint is out of reach, wants
+// to be left alone, or refuses the client, no further request is made.
 func (r round) ask(ctx context.Context, told func(c *ClientCredentials, tok Token, warning string, err error)) {
 	alone := len(r) == 1
 	var tokens []Token
@@ -90,7 +93,9 @@ func (r round) ask(ctx context.Context, told func(c *ClientCredentials, tok Toke
 			}
 			tok, warning, failed := c.ask(ctx)
 			told(c, tok, warning, failed)
-			if classOf(failed) == ClassNetwork {
+			switch classOf(failed) {
+			case "", ClassScope, ClassRequest, ClassMalformed: // says nothing of the next one
+			default:
 				err = failed
 			}
 		default:
@@ -128,7 +133,11 @@ func (r round) warm(ctx context.Context, ready map[*ClientCredentials]func()) {
 	var need round
 	for _, c := range cold {
 		leases[c] = c.shelf.lease(turn, c.key, leaseWait)
-		_, stored := c.fromStore(ctx)
+		tok := c.current.Load()
+		stored := tok != nil && tok.usable(time.Now(), c.margin) // by another renewal
+		if !stored {
+			_, stored = c.fromStore(ctx)
+		}
 		var err error
 		if !stored {
 			err = c.spend(time.Now())

@@ -61,19 +61,33 @@ func Open(dir string) (*Store, error) {
 	return &Store{dir}, nil
 }
 
-// Check returns what Open would find wrong with dir, and makes nothing.
+// Check returns what Open would find wrong with dir, and makes nothing. What only
+// bearerd's own user can tell is left out where another asks.
 func Check(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil
+	case err == nil && info.IsDir() && !isOurs(info):
+		return nil
 	case err == nil:
-		return checkDir(dir, info)
+		if err := checkDir(dir, info); err != nil {
+			return err
+		}
+		if err := syscall.Access(dir, mayWrite); err != nil {
+			return fmt.Errorf("%s cannot be written to: %w; name a directory that bearerd's user may write to", dir, err)
+		}
+		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s cannot be used: %w; name a directory that bearerd's user may write to", dir, cause(err))
 	}
 	for above := filepath.Dir(dir); ; above = filepath.Dir(above) {
 		info, err := os.Stat(above)
-		if errors.Is(err, fs.ErrNotExist) && above != filepath.Dir(above) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && above != filepath.Dir(above):
 			continue
+		case errors.Is(err, fs.ErrPermission), err == nil && info.IsDir() && !isOurs(info):
+			return nil
 		}
 		if err == nil && !info.IsDir() {
 			err = syscall.ENOTDIR

@@ -152,9 +152,9 @@ func TestStore_AFullDiskIsAnErrorAndLeavesTheOldToken(t *testing.T) {
 	if err := s.Put(t.Context(), storetest.Key(), first); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command("sh", "-c", `ulimit -f 0 && exec "$0" -test.run '^TestStore_FullDisk$' -test.count 1`, os.Args[0])
+	command := exec.Command("sh", "-c", `ulimit -f 0 && exec "$0" -test.v -test.run '^TestStore_FullDisk$' -test.count 1`, os.Args[0])
 	command.Env = append(os.Environ(), fullDir+"="+s.dir)
-	if out, err := command.CombinedOutput(); err != nil && !strings.Contains(string(out), "PASS") {
+	if out, err := command.CombinedOutput(); !strings.Contains(string(out), "--- PASS: TestStore_FullDisk") {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if got, err := s.Get(t.Context(), storetest.Key()); err != nil || !got.Same(first) {

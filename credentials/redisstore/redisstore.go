@@ -19,6 +19,7 @@ import (
 
 const (
 	usualTimeout = 50 * time.Millisecond
+	connectWait  = 4               // times the timeout
 	retryEvery   = 2 * time.Second // connecting, and after a failure
 	leaseLife    = 15 * time.Second
 	leaseRetry   = 25 * time.Millisecond
@@ -53,6 +54,7 @@ type Store struct {
 var _ credentials.Store = (*Store)(nil)
 
 var (
+	errHeld    = errors.New("waiting for another bearerd's token request")
 	errDown    = errors.New("Redis is not reached; going on without it")                        //nolint:staticcheck // a name
 	errRests   = errors.New("Redis failed a moment ago and is left alone; going on without it") //nolint:staticcheck // a name
 	errForeign = fmt.Errorf("what lies in a token's place is no text; it will be replaced: %w", credentials.ErrMiss)
@@ -133,16 +135,21 @@ func (s *Store) do(ctx context.Context, run func(ctx context.Context, client rue
 	if err := s.rests(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
 	select {
 	case <-s.ready:
+	case <-time.After(connectWait * s.timeout): // of the first connection
+		return errDown
 	case <-ctx.Done():
 		return errDown
 	}
+	caller := ctx
+	ctx, cancel := context.WithTimeout(caller, s.timeout)
+	defer cancel()
 	err := run(ctx, s.locker.Client())
 	if err != nil && !errors.Is(err, credentials.ErrMiss) {
-		s.rest()
+		if caller.Err() == nil {
+			s.rest()
+		}
 		return errDown // its own words may quote the server's
 	}
 	return err
@@ -227,6 +234,9 @@ func (s *Store) Delete(ctx context.Context, key credentials.Key, tok credentials
 // Lease is credentials.Store's. It waits until ctx ends, or Redis fails.
 func (s *Store) Lease(ctx context.Context, key credentials.Key) (func(), error) {
 	for {
+		if ctx.Err() != nil {
+			return nil, errHeld
+		}
 		if err := s.do(ctx, func(ctx context.Context, client rueidis.Client) error {
 			return client.Do(ctx, client.B().Ping().Build()).Error() // the lock tells no failure from a lock that is held
 		}); err != nil {
@@ -246,7 +256,7 @@ func (s *Store) Lease(ctx context.Context, key credentials.Key) (func(), error) 
 		select {
 		case <-time.After(leaseRetry):
 		case <-ctx.Done():
-			return nil, errors.New("waiting for another bearerd's token request")
+			return nil, errHeld
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 
 	"bearerd/credentials"
 	"bearerd/credentials/filestore"
@@ -71,6 +72,9 @@ func (c *Config) checkAddresses(m *mistakes) {
 			m.Add([]any{"admin", key}, "%q is a listener's already; write another port", address)
 		}
 	}
+	if a, b := c.Admin.Address, c.Admin.ProbeAddress; a != b && overlap(a, b) {
+		m.Add([]any{"admin", "probe_address"}, "%q is address's already; write another port", b)
+	}
 }
 
 // overlap reports whether two addresses cannot both be listened on.
@@ -80,9 +84,18 @@ func overlap(a, b string) bool {
 	if errA != nil || errB != nil || portA != portB || portA == "0" { // 0 is a port of its own for each
 		return false
 	}
-	isAny := func(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }
-	isLocal := func(host string) bool { return host == "127.0.0.1" || host == "::1" }
-	return hostA == hostB || isAny(hostA) || isAny(hostB) || hostA == "localhost" && isLocal(hostB) || hostB == "localhost" && isLocal(hostA)
+	covers := func(a, b string) bool {
+		switch a {
+		case "", "::":
+			return true
+		case "0.0.0.0":
+			return !strings.Contains(b, ":")
+		case "localhost":
+			return b == "127.0.0.1" || b == "::1"
+		}
+		return a == b
+	}
+	return hostA == hostB || covers(hostA, hostB) || covers(hostB, hostA)
 }
 
 // checkStore notes a store that could not be opened.
