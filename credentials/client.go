@@ -65,8 +65,7 @@ func (c *client) version() int {
 		_ = c.secrets.look()
 	}
 	changed := false
-	for _, ref := range append(c.config.ClientSecret[:len(c.config.ClientSecret):len(c.config.ClientSecret)],
-		c.config.PrivateKey, c.config.Assertion, c.config.TLS.Certificate, c.config.TLS.Key) {
+	for _, ref := range append(c.config.proofs(), c.config.TLS.Certificate) {
 		text, _, err := ref.load(ref != c.config.TLS.Certificate)
 		if err != nil {
 			continue

@@ -224,8 +224,7 @@ func (c Config) ClientIDs(credential string) []string {
 func (c Config) SecretVariables() []string {
 	refs := append(References{Reference(c.Store.Redis)}, c.Store.Keys...)
 	for _, client := range c.Clients {
-		refs = append(refs, client.ClientSecret...)
-		refs = append(refs, client.PrivateKey, client.Assertion, client.TLS.Key, Reference(client.ProxyURL))
+		refs = append(append(refs, client.proofs()...), Reference(client.ProxyURL))
 	}
 	for _, token := range c.Tokens {
 		refs = append(refs, token.Token, token.Password)
@@ -237,6 +236,11 @@ func (c Config) SecretVariables() []string {
 		}
 	}
 	return variables
+}
+
+// proofs are the secrets that the client proves itself with; "" for those it has not.
+func (c *ClientConfig) proofs() References {
+	return slices.Concat(c.ClientSecret, References{c.PrivateKey, c.Assertion, c.TLS.Key})
 }
 
 func (c *ClientConfig) resolve(path []any, m Mistakes) {

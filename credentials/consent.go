@@ -47,6 +47,7 @@ type consent struct {
 	because map[string]string
 	done    chan struct{} // closed when the request has ended, after the fields below are set
 	at      time.Time
+	sent    bool // or it found the endpoint resting, or its budget spent
 	err     error
 }
 
@@ -119,7 +120,7 @@ func (one *consent) isOver(now time.Time) bool {
 	default:
 		return false
 	}
-	isRemembered := one.err == nil || classOf(one.err) == ClassScope
+	isRemembered := one.sent && (one.err == nil || classOf(one.err) == ClassScope)
 	return !isRemembered || now.Sub(one.at) >= consentKept
 }
 
@@ -155,15 +156,16 @@ func (c *ClientCredentials) grantConsent(ctx context.Context, one *consent) {
 		err = c.spendConsent(start)
 	}
 	c.consents.mu.Unlock()
-	rested := err != nil
-	if !rested {
+	one.sent = err == nil
+	if one.sent {
 		err = c.askConsent(ctx, one.scope)
 	}
 	c.consents.mu.Lock()
 	switch class := classOf(err); {
+	case !one.sent:
 	case err == nil || class == ClassScope:
 		c.consents.failures = 0
-	case !rested:
+	default:
 		c.consents.failures++
 		c.consents.failed = err
 		c.consents.retryAt = time.Now().Add(backoff(c.consents.failures, class, retryAfterOf(err), rand.Float64()))
@@ -171,7 +173,7 @@ func (c *ClientCredentials) grantConsent(ctx context.Context, one *consent) {
 	one.at, one.err = time.Now(), err
 	c.consents.mu.Unlock()
 	close(one.done)
-	if c.observeConsent != nil && !rested {
+	if c.observeConsent != nil && one.sent {
 		var bug error
 		defer recovered(&bug)
 		c.observeConsent(Consented{
@@ -183,14 +185,9 @@ func (c *ClientCredentials) grantConsent(ctx context.Context, one *consent) {
 // askConsent has a token granted with scope and discards it.
 func (c *ClientCredentials) askConsent(ctx context.Context, scope string) (err error) {
 	defer recovered(&err)
-	tokens, err := c.endpoint.Grant(ctx, []string{scope})
-	if err != nil {
-		return err
+	tok, _, err := c.askFor(ctx, []string{scope})
+	if err == nil && len(missingScopes([]string{scope}, tok)) > 0 {
+		err = c.endpoint.fail(http.StatusOK, "", ClassScope, "answered a request for consent without granting it")
 	}
-	for _, tok := range tokens {
-		if tok.ResourceServer == c.key.ResourceServer && len(missingScopes([]string{scope}, tok)) == 0 {
-			return nil
-		}
-	}
-	return c.endpoint.fail(http.StatusOK, "", ClassScope, "answered a request for consent without granting it")
+	return err
 }

@@ -161,6 +161,34 @@ func TestConsent_ThatWasNotAskedForCostsNothing(t *testing.T) {
 	})
 }
 
+// A consent that waits for its turn while the token's own scopes are refused was not
+// refused itself.
+func TestConsent_ThatWasNotAskedForIsNotRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGlobus()
+		g.SetTokenDelay(5 * time.Second)
+		c := transferCredential(g)
+		together(2, func(i int) {
+			if i == 0 {
+				_ = c.Consent(t.Context(), wants("first"), nil)
+				return
+			}
+			time.Sleep(time.Second)
+			go func() { // while the first is under way
+				time.Sleep(2 * time.Second)
+				c.settle(Token{}, "", c.endpoint.fail(400, "invalid_scope", ClassScope, "x"), time.Now())
+			}()
+			if err := c.Consent(t.Context(), wants(g.MappedCollection()), nil); err == nil {
+				t.Error("consent was granted while the endpoint rests")
+			}
+		})
+		time.Sleep(longestProbe)
+		if err := c.Consent(t.Context(), wants(g.MappedCollection()), nil); err != nil {
+			t.Errorf("after the rest: %v", err)
+		}
+	})
+}
+
 func TestConsent_ANewSecretEndsItsRestToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGlobus()

@@ -58,11 +58,13 @@ func rotating(t *testing.T, g *globus, refs ...Reference) *Set {
 	client := cfg.Clients["globus"]
 	client.ClientSecret = refs
 	cfg.Clients["globus"] = client
-	return renewingSet(t, cfg, g)
+	set := resolved(t, cfg, g)
+	renewing(t, set)
+	return set
 }
 
-// renewingSet is a set of cfg, and Run with it.
-func renewingSet(t *testing.T, cfg Config, rt http.RoundTripper) *Set {
+// resolved is a set of cfg.
+func resolved(t *testing.T, cfg Config, rt http.RoundTripper) *Set {
 	t.Helper()
 	var mistakes noted
 	if cfg.Resolve(&mistakes); len(mistakes.lines) > 0 {
@@ -72,12 +74,12 @@ func renewingSet(t *testing.T, cfg Config, rt http.RoundTripper) *Set {
 	if err != nil {
 		t.Fatal(err)
 	}
-	renewing(t, set)
 	return set
 }
 
-// renewing has set get its first tokens and renew them until the test ends.
-func renewing(t *testing.T, set *Set) {
+// renewing has set get its first tokens and renew them, until stop is called or the
+// test ends.
+func renewing(t *testing.T, set *Set) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	set.Warm(ctx)
@@ -86,10 +88,12 @@ func renewing(t *testing.T, set *Set) {
 		defer close(ended)
 		_ = set.Run(ctx)
 	}()
-	t.Cleanup(func() {
+	stop = func() {
 		cancel()
 		<-ended
-	})
+	}
+	t.Cleanup(stop)
+	return stop
 }
 
 func TestSecrets_ARotatedOneIsTakenWithinOneProbe(t *testing.T) {
@@ -162,43 +166,39 @@ func TestSecrets_OneThatCannotBeReadLeavesTheOneBefore(t *testing.T) {
 }
 
 // A platform that writes its assertions late, or anew, costs one look at the files
-// and no probe.
+// and no probe; nor does a reload right after it lose the change.
 func TestClient_AnAssertionThatChangesEndsTheRest(t *testing.T) {
-	file := newProjected(t, "old.assertion")
-	synctest.Test(t, func(t *testing.T) {
-		set := renewingSet(t, federatedConfig(file), takesAssertion("new.assertion").pointer())
-		time.Sleep(20 * time.Minute)
-		synctest.Wait()
-		if s := set.Status()[0]; s.Class != ClassClient || s.FailuresInARow < 3 {
-			t.Fatalf("status %+v, want the class client", s)
-		}
-		file.swap("new.assertion")
-		time.Sleep(2 * pollInterval)
-		synctest.Wait()
-		if s := set.Status()[0]; s.State != StateFresh {
-			t.Errorf("status %+v %v after the assertion changed, want a fresh token", s, 2*pollInterval)
-		}
-	})
-}
-
-func TestClient_AnAssertionThatChangesJustBeforeAReloadIsHeeded(t *testing.T) {
-	file := newProjected(t, "old.assertion")
-	synctest.Test(t, func(t *testing.T) {
-		old := renewingSet(t, federatedConfig(file), takesAssertion("new.assertion").pointer())
-		time.Sleep(20 * time.Minute)
-		synctest.Wait()
-		file.swap("new.assertion")
-		set, err := NewSet(old.config, old.deps, old)
-		if err != nil {
-			t.Fatal(err)
-		}
-		renewing(t, set)
-		time.Sleep(2 * pollInterval)
-		synctest.Wait()
-		if s := set.Status()[0]; s.State != StateFresh {
-			t.Errorf("status %+v, want a fresh token", s)
-		}
-	})
+	for name, reload := range map[string]bool{"alone": false, "just before a reload": true} {
+		t.Run(name, func(t *testing.T) {
+			file := newProjected(t, "old.assertion")
+			synctest.Test(t, func(t *testing.T) {
+				set := resolved(t, federatedConfig(file), takesAssertion("new.assertion").pointer())
+				stop := renewing(t, set)
+				time.Sleep(20 * time.Minute)
+				synctest.Wait()
+				if s := set.Status()[0]; s.Class != ClassClient || s.FailuresInARow < 3 {
+					t.Fatalf("status %+v, want the class client", s)
+				}
+				if reload {
+					stop()
+				}
+				file.swap("new.assertion")
+				if reload {
+					again, err := NewSet(set.config, set.deps, set)
+					if err != nil {
+						t.Fatal(err)
+					}
+					set = again
+					renewing(t, set)
+				}
+				time.Sleep(2 * pollInterval)
+				synctest.Wait()
+				if s := set.Status()[0]; s.State != StateFresh {
+					t.Errorf("status %+v %v after the assertion changed, want a fresh token", s, 2*pollInterval)
+				}
+			})
+		})
+	}
 }
 
 // takesAssertion is an endpoint that takes one assertion alone.

@@ -268,15 +268,49 @@ func TestShelf_ABadEntryIsToldAndReplaced(t *testing.T) {
 
 func TestShelf_OneBlipIsOneFailureHoweverManyMeetIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &switched{Store: NewMemory()}
-		store.down.Store(true)
-		s := &shelf{store: store}
+		s := &shelf{store: &badStore{do: func(context.Context) (Token, error) {
+			time.Sleep(50 * time.Millisecond) // so that all have begun before the first fails
+			return Token{}, errors.New("down")
+		}}}
 		together(8, func(int) { s.get(t.Context(), transferCredential(nil).key) })
-		store.down.Store(false)
 		time.Sleep(storeRest)
 		if s.resting() {
 			t.Errorf("the store is still left alone %v after one blip", storeRest)
 		}
+	})
+}
+
+func TestShelf_ALeaseThatSomebodyElseHasTellsNothingOfTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{store: NewMemory(), failures: 3}
+		key := transferCredential(nil).key
+		if _, err := s.store.Lease(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		s.lease(t.Context(), key, time.Second)
+		if s.failures != 3 || s.resting() {
+			t.Errorf("%d failures, resting %v; want the 3 that were, and no rest", s.failures, s.resting())
+		}
+	})
+}
+
+func TestShelf_TheIntervalCountsFromTheRequestAndNotFromTheWaitForALease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, store := newGlobus(), NewMemory()
+		g.SetLifetime(2 * time.Second)
+		c := transferCredential(g)
+		c.shelf = &shelf{store: store}
+		release, err := store.Lease(t.Context(), c.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustToken(t, c) // after the wait for that
+		release()
+		time.Sleep(1500 * time.Millisecond)
+		if _, err := c.Token(t.Context()); classOf(err) != ClassBudget {
+			t.Errorf("Token() = %v, want the class budget within %v of a request", err, minInterval)
+		}
+		wantRequests(t, g, 1)
 	})
 }
 

@@ -40,3 +40,38 @@ type Status struct {
 	Required        bool      `json:"required"` // bearerd is not ready before it was obtained
 	Obtained        bool      `json:"obtained"` // a token was got, or read from the store, at least once
 }
+
+// status tells how the credential stands.
+func (c *ClientCredentials) status(now time.Time) Status {
+	secret, store := c.endpoint.Secret(), c.shelf.state()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := Status{
+		Credential: c.name, State: StateNone, ResourceServer: c.key.ResourceServer, ScopesAsked: c.key.Scopes,
+		LastRequest: c.lastAt, Warning: c.warning, FailuresInARow: c.failures, Waiters: int(c.waiters.Load()),
+		FetchesLastHour: c.asked.count(now), Secret: secret, Store: store, Required: c.required, Obtained: c.obtained,
+	}
+	tok := c.current.Load()
+	if tok == nil && c.obtained {
+		s.State = StateExpired
+	}
+	if tok != nil {
+		s.State = tok.State(now)
+		if !tok.usable(now, c.margin) {
+			s.State = StateExpired
+		}
+		s.ScopesGranted, s.Fingerprint = tok.Scopes, tok.Fingerprint()
+		s.ExpiresAt = tok.ExpiresAt.Round(0)
+		s.IssuedAt = s.ExpiresAt.Add(-tok.lifetime)
+		s.NextRenewal = s.IssuedAt.Add(tok.renewAge)
+	}
+	if c.lastError != nil {
+		s.LastResult, s.Class, s.Reason = "failed", classOf(c.lastError), c.lastError.Error()
+		if c.retryAt.After(s.NextRenewal) {
+			s.NextRenewal = c.retryAt.Round(0)
+		}
+	} else if !c.lastAt.IsZero() {
+		s.LastResult = "ok"
+	}
+	return s
+}

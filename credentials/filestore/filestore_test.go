@@ -194,6 +194,23 @@ func TestStore_ALockIsNoOtherFile(t *testing.T) {
 	}
 }
 
+// Root checks the configuration of a service that has a user of its own.
+func TestCheck_LeavesToBearerdsUserWhatOnlyThatCanTell(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "tokens")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(dir, 1234, -1); err != nil {
+		t.Skip("only root may give a directory away")
+	}
+	if err := Check(dir); err != nil {
+		t.Errorf("Check() = %v", err)
+	}
+	if _, err := Open(dir); err == nil {
+		t.Error("Open() took another user's directory")
+	}
+}
+
 func TestCheck_SaysWhatOpenWouldAndMakesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	if err := Check(dir); err != nil {

@@ -224,6 +224,19 @@ func TestStore_ARedisFarAwayLeasesToo(t *testing.T) {
 	}
 }
 
+func TestStore_ACallerWhoseTimeIsOverIsNoFaultOfRedis(t *testing.T) {
+	s := open(t, redis.Start(t), oneKey)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 50 {
+		_, _ = s.Lease(over, storetest.Key())
+		_, _ = s.Get(over, storetest.Key())
+		if err := s.rests(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A holder that dies leaves its lease to end by itself, by Redis's own clock.
 func TestStore_ALeaseOfTheDeadEnds(t *testing.T) {
 	server := redis.Start(t)

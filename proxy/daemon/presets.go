@@ -296,12 +296,9 @@ func (c *Config) expandDataAccess(name string, u proxy.UpstreamConfig, p preset,
 		var wanted []string
 		for _, id := range u.DataAccess {
 			if uuid.MatchString(id) {
-				wanted = append(wanted, "*https://auth.globus.org/scopes/"+strings.ToLower(id)+"/data_access")
+				one := "*https://auth.globus.org/scopes/" + strings.ToLower(id) + "/data_access"
+				wanted, token.Extras = append(wanted, one), append(token.Extras, p.withAccess(one))
 			}
-		}
-		token.Extras = nil
-		for _, one := range wanted {
-			token.Extras = append(token.Extras, p.withAccess(one))
 		}
 		token.Fallback, token.Scopes = token.Scopes, []string{p.withAccess(wanted...)}
 		c.Credentials.Tokens[name] = token
