@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -89,6 +90,8 @@ func TestAdmin_ProbesAreToldNoReasons(t *testing.T) {
 
 func TestAdmin_NotReadyWhileDraining(t *testing.T) {
 	upstream, entered, release := slow(t)
+	finish := sync.OnceFunc(func() { close(release) })
+	defer finish() // or a failure would wait for the request for ever
 	b := harness.Start(t, fmt.Sprintf(slowConfig, upstream, "0s"))
 	ready := b.AdminURL("address") + "/readyz"
 	waitFor(t, ready, http.StatusOK)
@@ -104,7 +107,7 @@ func TestAdmin_NotReadyWhileDraining(t *testing.T) {
 		t.Errorf("draining, and said %s", body)
 	}
 	waitFor(t, ready+"?upstream=slow", http.StatusServiceUnavailable)
-	close(release)
+	finish()
 	if status := <-ended; status != http.StatusOK {
 		t.Errorf("the request under way was answered %d", status)
 	}

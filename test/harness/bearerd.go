@@ -274,3 +274,15 @@ func (o *output) bytes() []byte {
 	defer o.mu.Unlock()
 	return slices.Clone(o.data)
 }
+
+// FreePort returns a port of loopback that nobody listens on, for programs that
+// cannot choose one themselves.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}

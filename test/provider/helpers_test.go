@@ -66,12 +66,7 @@ func Start(t testing.TB) *Provider {
 	if _, err := exec.LookPath("node"); err != nil {
 		harness.Missing(t, "node is not installed")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
+	port := harness.FreePort(t)
 	p := &Provider{
 		Issuer: fmt.Sprintf("https://127.0.0.1:%d", port), Alias: fmt.Sprintf("https://localhost:%d/token", port),
 		Dir: t.TempDir(), t: t,

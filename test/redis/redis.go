@@ -30,12 +30,7 @@ func Start(t testing.TB) *Server {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		harness.Missing(t, "redis-server is not installed")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
+	port := harness.FreePort(t)
 	s := &Server{t: t, port: port, dir: t.TempDir(), URL: "redis://127.0.0.1:" + strconv.Itoa(port)}
 	s.start()
 	t.Cleanup(s.Kill)
