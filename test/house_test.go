@@ -47,6 +47,7 @@ var rooms = map[string]string{
 	"github.com/redis/rueidis":                                  "credentials/redisstore",
 	"github.com/redis/rueidis/rueidislock":                      "credentials/redisstore",
 	"golang.org/x/sync/errgroup":                                "proxy/daemon",
+	"golang.org/x/sys/unix":                                     "proxy/peer_linux.go",
 	"github.com/rs/zerolog":                                     "proxy/daemon/log.go",
 	"github.com/mattn/go-isatty":                                "proxy/daemon/log.go",
 	"go.yaml.in/yaml/v4":                                        "proxy/daemon/load.go",

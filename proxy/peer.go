@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+
+	"bearerd/policy"
+)
+
+// connKey is the context key of a connection's *conn.
+type connKey struct{}
+
+// conn is what is known of the connection that requests come in on.
+type conn struct {
+	once sync.Once
+	net  net.Conn     // until it was looked at
+	user *policy.User // nil if it cannot be told
+}
+
+// ConnContext puts c into the context of the requests that come in on it; it is
+// for http.Server's field of that name. Without it nobody's user is known.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, &conn{net: c})
+}
+
+// peerUser returns who runs the process at the other end of a request's connection:
+// of a unix socket, and of TCP over loopback. It is nil if that cannot be told: on
+// other systems than Linux, from other machines, and where the other end has closed
+// its socket already. The kernel is asked once for each connection, and what it
+// says of one that is still open does not change: both kinds of socket keep the
+// user that made or connected them.
+func peerUser(ctx context.Context) *policy.User {
+	c, _ := ctx.Value(connKey{}).(*conn)
+	if c == nil {
+		return nil
+	}
+	c.once.Do(func() {
+		if c.user = lookUpUser(underneath(c.net)); c.user != nil {
+			c.user.Self = c.user.UID == uint32(os.Geteuid())
+		}
+		c.net = nil
+	})
+	return c.user
+}
+
+// underneath returns the socket that TLS and the like were put around.
+func underneath(c net.Conn) net.Conn {
+	for {
+		outer, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return c
+		}
+		c = outer.NetConn()
+	}
+}
+
+// peerSANs returns the names in a request's client certificate: those that stand
+// in it as such, never its common name, and only if it was verified.
+func peerSANs(r *http.Request) []policy.SAN {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	leaf := r.TLS.PeerCertificates[0]
+	var names []policy.SAN
+	for _, uri := range leaf.URIs {
+		names = append(names, policy.SAN{Kind: "uri", Value: uri.String()})
+	}
+	for _, name := range leaf.DNSNames {
+		names = append(names, policy.SAN{Kind: "dns", Value: name})
+	}
+	for _, address := range leaf.EmailAddresses {
+		names = append(names, policy.SAN{Kind: "email", Value: address})
+	}
+	return names
+}
