@@ -79,8 +79,10 @@ func TestPolicy_IdentifyByKey(t *testing.T) {
 		{"a wrong key elsewhere", "203.0.113.1", []string{"wrong"}, "", -1},
 		{"no key", "203.0.113.1", nil, "", -1},
 		{"the first caller that matches", "10.1.1.1", []string{"new"}, "net", -1},
-		{"address of a caller with a key", "192.0.2.1", nil, "both", -1},
-		{"key of a caller with an address", "203.0.113.1", []string{"other"}, "both", 0},
+		{"address and key of a caller with both", "192.0.2.1", []string{"other"}, "both", 0},
+		{"only the address", "192.0.2.1", nil, "", -1},
+		{"only the key", "203.0.113.1", []string{"other"}, "", -1},
+		{"only the key on loopback is not local either", "127.0.0.1", []string{"other"}, "", -1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			peer := Peer{Addr: netip.MustParseAddr(tt.addr)}

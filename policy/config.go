@@ -1,33 +1,20 @@
 package policy
 
 import (
-	"errors"
-	"maps"
-	"net/netip"
 	"regexp"
-	"slices"
 )
 
 // Config is the policy section of config.yaml.
 type Config struct {
-	Callers []CallerConfig `yaml:"callers"`
-	Rules   []RuleConfig   `yaml:"rules"`
-}
-
-// CallerConfig says how a caller is recognised. Local is built in.
-type CallerConfig struct {
-	Name    string   `yaml:"name"`
-	Address []string `yaml:"address"` // the peer's: CIDRs or single addresses
-	// Key is a credentials.Reference to a file of SHA-256 sums in hex, a line for
-	// each key that is good. The key itself comes as a Basic password, a bearer
-	// or X-Api-Key.
-	Key string `yaml:"key"`
-
-	Keys []KeyHash `yaml:"-"` // what Key names, read by who may read files
+	Identity IdentityConfig `yaml:"identity"`
+	Callers  []CallerConfig `yaml:"callers"`
+	Rules    []RuleConfig   `yaml:"rules"`
+	Audit    AuditConfig    `yaml:"audit"`
 }
 
 // RuleConfig is one rule. It names operations of the upstreams' presets (allow),
-// or methods with paths, or both.
+// or methods with paths, or both; a request that is one of them and meets every
+// condition on its query and body matches.
 type RuleConfig struct {
 	Name       string   `yaml:"name"` // appears in every answer and log line about it
 	Callers    []string `yaml:"callers"`
@@ -36,6 +23,43 @@ type RuleConfig struct {
 	Methods    []string `yaml:"methods"`
 	Paths      []string `yaml:"paths"`
 	Credential string   `yaml:"credential"` // default: the upstream's
+	// Query are conditions by the name of a parameter, Body by a JSON pointer to a
+	// field (RFC 6901), where * is every element of a list.
+	Query   map[string]ConditionConfig `yaml:"query"`
+	Body    map[string]ConditionConfig `yaml:"body"`
+	MaxBody Size                       `yaml:"max_body"` // a longer body does not match; default 64KiB, at most 16MiB
+	Limits  LimitsConfig               `yaml:"limits"`
+	// Deny refuses what matches. What cannot be told of a query or body counts as
+	// matching then.
+	Deny bool `yaml:"deny"`
+}
+
+// ConditionConfig is what a field or parameter must be: one key of the three.
+type ConditionConfig struct {
+	In       []any  `yaml:"in"`        // one of these
+	Under    string `yaml:"under"`     // a path below this one
+	AbsentOr []any  `yaml:"absent_or"` // not there, or one of these
+}
+
+// LimitsConfig bounds what each caller may do by one rule.
+type LimitsConfig struct {
+	Rate        string `yaml:"rate"`        // 5/s, 100/m or 10/h; default: any
+	Concurrency int    `yaml:"concurrency"` // requests at a time; default: any number
+}
+
+// AuditConfig says what is written down of requests and decisions.
+type AuditConfig struct {
+	File     string `yaml:"file"`     // appended to; default: none
+	Reads    bool   `yaml:"reads"`    // also requests that only read
+	Required bool   `yaml:"required"` // what cannot be written down is refused
+}
+
+func (a AuditConfig) check(m Mistakes) {
+	for key, set := range map[string]bool{"reads": a.Reads, "required": a.Required} {
+		if set && a.File == "" {
+			m.Add([]any{"audit", key}, "there is no file: to write to; write one, such as /var/log/bearerd/audit.jsonl")
+		}
+	}
 }
 
 // Mistakes collects what is wrong with a configuration. Paths are keys and list
@@ -47,6 +71,19 @@ type Mistakes interface {
 	Unknown(path []any, kind, name string, known []string)
 }
 
+// Texts is one text or a list of them.
+type Texts []string
+
+// UnmarshalYAML reads either form.
+func (t *Texts) UnmarshalYAML(read func(any) error) error {
+	var one string
+	if read(&one) == nil {
+		*t = Texts{one}
+		return nil
+	}
+	return read((*[]string)(t))
+}
+
 const maxName = 64
 
 var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$`)
@@ -55,39 +92,6 @@ var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$`)
 // name: lower-case letters, digits, ".", "_" and "-", so that it needs no
 // quoting in a URL, a log line or YAML.
 func ValidName(name string) bool { return len(name) <= maxName && validName.MatchString(name) }
-
-func (cfg Config) newCallers(m Mistakes) []caller {
-	var callers []caller
-	for i, c := range cfg.Callers {
-		path := []any{"callers", i}
-		seen := slices.ContainsFunc(callers, func(other caller) bool { return other.name == c.Name })
-		checkName(append(path, "name"), c.Name, c.Name == Local || seen, m)
-		made := caller{name: c.Name, keys: c.Keys}
-		if len(c.Address) == 0 && c.Key == "" {
-			m.Add(path, "nothing to recognise it by; write address: and a list of addresses or CIDRs, or key: file:PATH")
-		}
-		for j, text := range c.Address {
-			prefix, err := parsePrefix(text)
-			if err != nil {
-				m.Add(append(path, "address", j), "%q is no address; write one such as 10.1.2.3 or 10.0.0.0/8", text)
-			}
-			made.addresses = append(made.addresses, prefix)
-		}
-		callers = append(callers, made)
-	}
-	return callers
-}
-
-func parsePrefix(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
-	}
-	prefix, err := netip.ParsePrefix(text)
-	if err == nil && prefix.Addr().Is4In6() {
-		err = errors.New("an IPv4 address in IPv6 form")
-	}
-	return prefix.Masked(), err
-}
 
 func checkName(path []any, name string, taken bool, m Mistakes) {
 	switch {
@@ -98,88 +102,4 @@ func checkName(path []any, name string, taken bool, m Mistakes) {
 	case taken:
 		m.Add(path, "there is %q already; choose another name", name)
 	}
-}
-
-func (cfg Config) newRules(upstreams map[string]Upstream, m Mistakes) []rule {
-	callers := []string{Local}
-	for _, c := range cfg.Callers {
-		callers = append(callers, c.Name)
-	}
-	var rules []rule
-	for i, r := range cfg.Rules {
-		path := []any{"rules", i}
-		seen := slices.ContainsFunc(rules, func(other rule) bool { return other.name == r.Name })
-		checkName(append(path, "name"), r.Name, seen, m)
-		checkList(path, "callers", "caller", r.Callers, callers, m)
-		checkList(path, "upstreams", "upstream", r.Upstreams, slices.Sorted(maps.Keys(upstreams)), m)
-		made := rule{name: r.Name, callers: r.Callers, access: map[string][]Access{}, credential: r.Credential}
-		byHand := r.newAccess(path, m)
-		for j, name := range r.Upstreams {
-			if upstream, ok := upstreams[name]; ok {
-				made.access[name] = slices.Concat(byHand, r.named(path, j, upstream, m))
-			}
-		}
-		rules = append(rules, made)
-	}
-	return rules
-}
-
-func checkList(path []any, key, kind string, list, known []string, m Mistakes) {
-	if len(list) == 0 {
-		m.Add(path, "%s is missing or empty; name at least one %s", key, kind)
-	}
-	for i, name := range list {
-		if !slices.Contains(known, name) {
-			m.Unknown(append(path, key, i), kind, name, known)
-		}
-	}
-}
-
-// named returns what the rule's operations mean on its j-th upstream.
-func (r RuleConfig) named(path []any, j int, upstream Upstream, m Mistakes) []Access {
-	if len(upstream.Operations) == 0 && len(r.Allow) > 0 {
-		m.Add(append(path, "upstreams", j), "%s has no preset, so allow means nothing there; write methods and paths", r.Upstreams[j])
-		return nil
-	}
-	var access []Access
-	for i, name := range r.Allow {
-		at := slices.IndexFunc(upstream.Operations, func(op Operation) bool { return op.Name == name })
-		if at >= 0 {
-			access = append(access, upstream.Operations[at].Access...)
-			continue
-		}
-		known := make([]string, len(upstream.Operations))
-		for k, op := range upstream.Operations {
-			known[k] = op.Name
-		}
-		m.Unknown(append(path, "allow", i), "operation of "+r.Upstreams[j], name, known)
-	}
-	return access
-}
-
-// newAccess returns what the rule's methods and paths mean.
-func (r RuleConfig) newAccess(path []any, m Mistakes) []Access {
-	if len(r.Methods)+len(r.Paths) == 0 {
-		if len(r.Allow) == 0 {
-			m.Add(path, "allows nothing; write allow: [read], or methods and paths")
-		}
-		return nil
-	}
-	if len(r.Methods) == 0 || len(r.Paths) == 0 {
-		m.Add(path, "methods and paths go together; write both, such as methods: [GET], paths: [/v0.10/task/*]")
-	}
-	access := Access{Methods: r.Methods}
-	for i, method := range r.Methods {
-		if !slices.Contains(methods, method) {
-			m.Unknown(append(path, "methods", i), "method", method, methods)
-		}
-	}
-	for i, text := range r.Paths {
-		pattern, err := ParsePattern(text)
-		if err != nil {
-			m.Add(append(path, "paths", i), "%q %v", text, err)
-		}
-		access.Paths = append(access.Paths, pattern)
-	}
-	return []Access{access}
 }

@@ -63,8 +63,8 @@ func upstreams() map[string]Upstream {
 			},
 			Never: patterns("/v2/oauth2/token", "/v2/api/clients/*/credentials", "/p"),
 		},
-		"example": {},
-		"other":   {},
+		"example": {Files: true},
+		"other":   {Files: true},
 	}
 }
 
@@ -84,6 +84,25 @@ func newPolicy(t testing.TB, rules ...RuleConfig) *Policy {
 func request(text string) Request {
 	f := strings.Split(text, " ")
 	return Request{Caller: f[0], Upstream: f[1], Method: f[2], Path: strings.Join(f[3:], " ")}
+}
+
+// ask is a request without query and body.
+func ask(caller, upstream, method, path string) Request {
+	return Request{Caller: caller, Upstream: upstream, Method: method, Path: path, Body: &Body{Whole: true}}
+}
+
+// segmentsOf takes a path apart as deciding does.
+func segmentsOf(path string) (split, bool) {
+	return splitPath(path, make([]string, 0, strings.Count(path, "/")+1))
+}
+
+// decoded are the segments of a path that has whole escapes.
+func decoded(s split) []string {
+	var list []string
+	for _, part := range s.list {
+		list = append(list, unescape(part))
+	}
+	return list
 }
 
 // byHand is a rule for local at example.

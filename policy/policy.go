@@ -1,11 +1,5 @@
 package policy
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
-
 // Upstream is what policy must know of one: the named operations its preset
 // gives to `allow:`, and the paths that are never forwarded with a credential of
 // ours, whatever the rules say.
@@ -13,6 +7,7 @@ type Upstream struct {
 	Operations []Operation // narrowest first
 	Never      []Pattern   // of the whole path that is forwarded, Base included
 	Base       string      // what stands before a request's Path when it is forwarded, raw
+	Files      bool        // paths name files (path: files), and may have any character encoded
 }
 
 // Operation is a name for a set of requests, such as read or submit.
@@ -22,85 +17,95 @@ type Operation struct {
 }
 
 // Request is what a decision is about. Path is below the upstream's prefix, raw:
-// the very bytes that will be forwarded.
+// the very bytes that will be forwarded. Query is raw too, without its "?".
 type Request struct {
-	Caller, Upstream, Method, Path string
+	Caller, Upstream, Method, Path, Query string
+
+	// Body is nil as long as it was not read. A request without one has a Body
+	// that is Whole and nothing else.
+	Body *Body
 }
 
 // Decision is the answer for one request.
 type Decision struct {
 	Allowed    bool
-	Rule       string // the rule that allowed it; "" if none did
-	Credential string // the rule's choice; "" for the upstream's own
-	Never      bool   // denied because no rule can allow this path
+	Rule       string  // the rule that allowed or denied it; "" if none matched
+	Credential string  // the rule's choice; "" for the upstream's own
+	Never      bool    // denied because no rule can allow this path
+	Limits     *Limits // the rule's, for a Limiter to keep; nil for none
+	// Body of more than 0 says that nothing is decided yet: read up to that many
+	// bytes of the request's body, and ask again with it.
+	Body int64
 }
 
 // Policy is a set of rules, ready to decide. It does not change.
 type Policy struct {
-	callers   []caller
-	rules     []rule
-	upstreams map[string]Upstream
+	callers []caller
+	rules   []*rule
+	lists   map[place]*list
+	sites   map[string]*site
 }
 
 // New makes a Policy. Everything that is wrong with cfg is noted in m, and then
 // the Policy is not to be used.
 func New(cfg Config, upstreams map[string]Upstream, m Mistakes) *Policy {
-	return &Policy{
-		callers:   cfg.newCallers(m),
-		rules:     cfg.newRules(upstreams, m),
-		upstreams: upstreams,
+	p := &Policy{sites: map[string]*site{}}
+	for name, upstream := range upstreams {
+		p.sites[name] = newSite(upstream)
 	}
+	cfg.Identity.check(m)
+	cfg.Audit.check(m)
+	p.callers = cfg.newCallers(m)
+	p.rules = cfg.newRules(p.sites, m)
+	p.lists = newLists(p.rules)
+	return p
 }
 
 // Decide applies the first rule that matches; with none, the answer is deny. It
-// is a pure function.
+// is a pure function. Where Body is set in its answer, the first rule that
+// matches in everything else has conditions on a body that was not read far
+// enough to judge them.
 func (p *Policy) Decide(req Request) Decision {
-	segments, ok := splitPath(req.Path)
-	if !ok {
-		return Decision{}
+	var room [usualDepth]string
+	q := question{Request: &req}
+	if d, done := p.begin(&q, room[:0]); done {
+		return d
 	}
-	if upstream := p.upstreams[req.Upstream]; len(upstream.Never) > 0 {
-		whole, _ := splitPath(upstream.Base + req.Path)
-		plain := plainSegments(upstream.Base + req.Path)
-		if slices.ContainsFunc(upstream.Never, func(n Pattern) bool { return n.forbids(whole) || n.forbids(plain) }) {
-			return Decision{Never: true}
-		}
-	}
-	for _, r := range p.rules {
-		if r.matches(req, segments) {
-			return Decision{Allowed: true, Rule: r.name, Credential: r.credential}
+	for i := range q.candidates {
+		if v, _ := q.candidates[i].judge(&q); v != passes {
+			return q.candidates[i].decision(v)
 		}
 	}
 	return Decision{}
 }
 
-// Suggest returns the smallest rule, as a line of YAML, that would allow a
-// request that was denied: by an operation of the upstream's preset where one
-// covers it, else by its method and very path.
-func (p *Policy) Suggest(req Request) string {
-	segments, _ := splitPath(req.Path)
-	access := fmt.Sprintf("methods: [%s], paths: [%s]", req.Method, quotePath(req.Path))
-	for _, op := range p.upstreams[req.Upstream].Operations {
-		if slices.ContainsFunc(op.Access, func(a Access) bool { return a.allows(req.Method, segments) }) {
-			access = fmt.Sprintf("allow: [%s]", op.Name)
-			break
-		}
+// begin takes the path apart, and decides what no rule has a say in.
+func (p *Policy) begin(q *question, room []string) (d Decision, done bool) {
+	depth := 0
+	if l := p.lists[place{q.Caller, q.Upstream}]; l != nil {
+		q.candidates, q.tree, depth = l.candidates, l.tree, l.depth
 	}
-	return fmt.Sprintf("- {name: %s, callers: [%s], upstreams: [%s], %s}",
-		p.freeName(req.Caller+"-"+req.Upstream), req.Caller, req.Upstream, access)
+	if depth > cap(room) {
+		room = make([]string, 0, depth)
+	}
+	path, ok := splitPath(q.Path, room)
+	if !ok {
+		return Decision{}, true
+	}
+	if s := p.sites[q.Upstream]; s != nil && s.forbids(q.Path) {
+		return Decision{Never: true}, true
+	}
+	q.path, q.method = path, methodBit(q.Method)
+	return Decision{}, false
 }
 
-// freeName returns a rule name like base that no rule has.
-func (p *Policy) freeName(base string) string {
-	base = strings.TrimRight(base[:min(len(base), maxName-4)], "-._")
-	name := base
-	for i := 2; slices.ContainsFunc(p.rules, func(r rule) bool { return r.name == name }); i++ {
-		name = fmt.Sprintf("%s-%d", base, i)
+// decision is what follows from a verdict that ends the search.
+func (c *candidate) decision(v verdict) Decision {
+	switch {
+	case v == depends:
+		return Decision{Body: c.maxBody}
+	case c.deny:
+		return Decision{Rule: c.name}
 	}
-	return name
-}
-
-// quotePath writes a raw path as a pattern of itself, quoted for a YAML flow list.
-func quotePath(raw string) string {
-	return `"` + strings.NewReplacer("*", "%2A", `"`, "%22", `\`, "%5C").Replace(raw) + `"`
+	return Decision{Allowed: true, Rule: c.name, Credential: c.credential, Limits: c.limits}
 }

@@ -83,6 +83,8 @@ func TestPolicy_Decide(t *testing.T) {
 func TestPolicy_FirstRuleThatMatchesDecidesAndChoosesTheCredential(t *testing.T) {
 	special, general := byHand("special", "GET", "/v1/data/*"), byHand("general", "GET", "/v1/**")
 	special.Credential = "narrow"
+	elsewhere := special // but not all of it
+	elsewhere.Paths = []string{"/v1/data/*", "/v2/*"}
 	for _, tt := range []struct {
 		name  string
 		rules []RuleConfig
@@ -91,11 +93,11 @@ func TestPolicy_FirstRuleThatMatchesDecidesAndChoosesTheCredential(t *testing.T)
 	}{
 		{"the special one is first", []RuleConfig{special, general}, "/v1/data/x", Decision{Allowed: true, Rule: "special", Credential: "narrow"}},
 		{"the special one does not match", []RuleConfig{special, general}, "/v1/x", Decision{Allowed: true, Rule: "general"}},
-		{"the special one is second", []RuleConfig{general, special}, "/v1/data/x", Decision{Allowed: true, Rule: "general"}},
+		{"the special one is second", []RuleConfig{general, elsewhere}, "/v1/data/x", Decision{Allowed: true, Rule: "general"}},
 		{"none matches", []RuleConfig{special, general}, "/v2", Decision{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := newPolicy(t, tt.rules...).Decide(Request{Local, "example", "GET", tt.path}); got != tt.want {
+			if got := newPolicy(t, tt.rules...).Decide(ask(Local, "example", "GET", tt.path)); got != tt.want {
 				t.Errorf("Decide() = %+v, want %+v", got, tt.want)
 			}
 		})
@@ -138,10 +140,10 @@ func TestPolicy_NoRuleAllowsWhatIsNeverForwarded(t *testing.T) {
 			if never {
 				want = Decision{Never: true}
 			}
-			if got := p.Decide(Request{"cron", "transfer", method, path}); got != want {
+			if got := p.Decide(ask("cron", "transfer", method, path)); got != want {
 				t.Errorf("Decide(%s %s) = %+v, want %+v", method, path, got, want)
 			}
-			if got := p.Decide(Request{Local, "example", method, path}); !got.Allowed {
+			if got := p.Decide(ask(Local, "example", method, path)); !got.Allowed {
 				t.Errorf("Decide(%s %s) at another upstream = %+v, want it allowed", method, path, got)
 			}
 		}
@@ -155,9 +157,9 @@ func TestPolicy_NeverOfEverythingIsEverything(t *testing.T) {
 	var mistakes noted
 	rule := byHand("all", "GET", "/**")
 	p := New(Config{Rules: []RuleConfig{rule}}, map[string]Upstream{"example": {Never: patterns("/**")}}, &mistakes)
-	wantLines(t, mistakes.lines)
-	for _, path := range []string{"/", "/a", "/a/b"} {
-		if got := p.Decide(Request{Local, "example", "GET", path}); !got.Never || got.Allowed {
+	wantLines(t, mistakes.lines, "rules[0]: can never match: its paths hand out or take away credentials and are never forwarded")
+	for _, path := range []string{"/", "/a", "/a/b", "/a//b", "/%61", "/a;b"} {
+		if got := p.Decide(ask(Local, "example", "GET", path)); !got.Never || got.Allowed {
 			t.Errorf("Decide(%s) = %+v, want never", path, got)
 		}
 	}

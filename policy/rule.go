@@ -1,15 +1,42 @@
 package policy
 
 import (
-	"errors"
-	"fmt"
-	"net/url"
 	"slices"
-	"strings"
 )
 
-// Methods are those that rules and callers may use. HEAD is allowed where GET is.
+// methods are those that rules and callers may use. HEAD is allowed where GET is.
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+const (
+	methodGet uint8 = 1 << iota
+	methodHead
+	methodPost
+	methodPut
+	methodPatch
+	methodDelete
+	methodOptions
+)
+
+// methodBit returns 0 for what no rule can name.
+func methodBit(method string) uint8 {
+	switch method {
+	case "GET":
+		return methodGet
+	case "HEAD":
+		return methodHead
+	case "POST":
+		return methodPost
+	case "PUT":
+		return methodPut
+	case "PATCH":
+		return methodPatch
+	case "DELETE":
+		return methodDelete
+	case "OPTIONS":
+		return methodOptions
+	}
+	return 0
+}
 
 // Access is a set of requests: any of Methods on any path that matches one of
 // Paths (see Pattern).
@@ -18,138 +45,277 @@ type Access struct {
 	Paths   []Pattern
 }
 
-func (a Access) allows(method string, segments []string) bool {
-	head := method == "HEAD" && slices.Contains(a.Methods, "GET")
-	if !head && !slices.Contains(a.Methods, method) {
-		return false
-	}
-	return slices.ContainsFunc(a.Paths, func(p Pattern) bool { return p.match(segments) })
+// access is an Access made ready to match.
+type access struct {
+	methods uint8
+	paths   []Pattern
 }
 
-// Pattern is a path to match, compared by segment and percent-decoded, so that
-// /%74ask is /task. A segment * is any one segment that is not empty; a last
-// segment ** is all the rest, also none.
-type Pattern struct {
-	text     string
-	segments []string
-	rest     bool
-}
-
-// ParsePattern reads a pattern; its error says what to write instead.
-func ParsePattern(text string) (Pattern, error) {
-	if !strings.HasPrefix(text, "/") {
-		return Pattern{}, errors.New("does not start with /; write the path below the upstream, such as /v0.10/task/*")
+func newAccess(a Access) access {
+	made := access{paths: a.Paths}
+	for _, method := range a.Methods {
+		made.methods |= methodBit(method)
 	}
-	if strings.ContainsAny(text, "?#") {
-		return Pattern{}, errors.New("has a ? or #; write the path alone")
+	if made.methods&methodGet != 0 {
+		made.methods |= methodHead
 	}
-	p := Pattern{text: text}
-	raw := strings.Split(text[1:], "/")
-	for i, segment := range raw {
-		if segment == "**" && i == len(raw)-1 {
-			p.rest = true
-			continue
-		}
-		decoded, err := url.PathUnescape(segment)
-		switch {
-		case err != nil:
-			return Pattern{}, errors.New("has a % that starts no escape; write %25 for the character itself")
-		case segment != "*" && strings.Contains(segment, "*"):
-			return Pattern{}, fmt.Errorf("has * inside segment %q; write * for a whole segment, ** at the end for all the rest, or %%2A for the character itself", segment)
-		case decoded == "." || decoded == "..":
-			return Pattern{}, errors.New("has a dot segment, which no request has; write the path without it")
-		case segment == "" && i < len(raw)-1:
-			return Pattern{}, errors.New("has an empty segment, which no request has; write one / between segments")
-		}
-		if segment != "*" {
-			segment = literal(decoded)
-		}
-		p.segments = append(p.segments, segment)
-	}
-	return p, nil
-}
-
-// literal marks a segment as one to compare, so that %2A is not the wildcard.
-func literal(segment string) string { return "=" + segment }
-
-func (p Pattern) String() string { return p.text }
-
-// match compares segments as splitPath returns them.
-func (p Pattern) match(segments []string) bool {
-	if len(segments) < len(p.segments) || (len(segments) > len(p.segments) && !p.rest) {
-		return false
-	}
-	for i, want := range p.segments {
-		got := segments[i]
-		if want == "*" && got == "" || want != "*" && want[1:] != got {
-			return false
-		}
-	}
-	return true
-}
-
-// forbids is match as a careful refusal needs it: upper and lower case are the same, and so is everything below the path.
-func (p Pattern) forbids(segments []string) bool {
-	if len(segments) < len(p.segments) {
-		return false
-	}
-	for i, want := range p.segments {
-		if want != "*" && !strings.EqualFold(want[1:], segments[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-// splitPath returns a raw path's segments, each decoded on its own. A path that
-// cannot be decoded has no segments and matches nothing.
-func splitPath(raw string) (segments []string, ok bool) {
-	if !strings.HasPrefix(raw, "/") {
-		return nil, false
-	}
-	segments = strings.Split(raw[1:], "/")
-	for i, segment := range segments {
-		decoded, err := url.PathUnescape(segment)
-		if err != nil {
-			return nil, false
-		}
-		segments[i] = decoded
-	}
-	return segments, true
-}
-
-// plainSegments reads a raw path as the most lenient of servers might: decoded
-// until nothing is left to decode, split at either slash, each segment without
-// what follows a ";" and without spaces and dots around it, empty ones dropped.
-func plainSegments(raw string) []string {
-	for range 8 { // more layers than a path of 4 KiB is worth
-		decoded, err := url.PathUnescape(raw)
-		if err != nil || decoded == raw {
-			break
-		}
-		raw = decoded
-	}
-	var segments []string
-	for part := range strings.FieldsFuncSeq(raw, func(r rune) bool { return r == '/' || r == '\\' }) {
-		name, _, _ := strings.Cut(part, ";")
-		if name = strings.Trim(name, " \t."); name != "" {
-			segments = append(segments, name)
-		}
-	}
-	return segments
+	return made
 }
 
 // rule is a RuleConfig made ready to match.
 type rule struct {
 	name       string
 	callers    []string
-	access     map[string][]Access // by upstream
+	upstreams  []string
+	access     map[string][]access // by upstream
 	credential string
+	limits     *Limits
+	deny       bool
+	query      []parameter
+	body       []field
+	maxBody    int64
 }
 
-func (r rule) matches(req Request, segments []string) bool {
-	if !slices.Contains(r.callers, req.Caller) {
-		return false
+// usualDepth is how many segments of a path can be looked at without allocating.
+const usualDepth = 32
+
+// place is where requests come from and go to.
+type place struct{ caller, upstream string }
+
+// list are the rules for one place, in order.
+type list struct {
+	candidates []candidate
+	depth      int // how many segments the longest pattern has
+	tree       *tree
+}
+
+// candidate is a rule at one place.
+type candidate struct {
+	*rule
+	access []access
+	fields int // where in the tree's conditions the rule's begin
+}
+
+// newLists sorts the rules by place.
+func newLists(rules []*rule) map[place]*list {
+	lists := map[place]*list{}
+	for _, r := range rules {
+		for _, caller := range r.callers {
+			for _, upstream := range r.upstreams {
+				at := place{caller, upstream}
+				if lists[at] == nil {
+					lists[at] = &list{tree: newTree()}
+				}
+				lists[at].add(r, r.access[upstream])
+			}
+		}
 	}
-	return slices.ContainsFunc(r.access[req.Upstream], func(a Access) bool { return a.allows(req.Method, segments) })
+	return lists
+}
+
+func (l *list) add(r *rule, accesses []access) {
+	if n := len(l.candidates); n > 0 && l.candidates[n-1].rule == r {
+		return // it names the caller or upstream twice
+	}
+	l.candidates = append(l.candidates, candidate{rule: r, access: accesses, fields: l.tree.add(r.body)})
+	for _, a := range accesses {
+		for i := range a.paths {
+			l.depth = max(l.depth, len(a.paths[i].segments))
+		}
+	}
+}
+
+// verdict is what one rule makes of a request.
+type verdict uint8
+
+const (
+	passes  verdict = iota // the rule does not match
+	decides                // it does
+	depends                // it does if the body is right, which was not read far enough
+)
+
+// reason is why a rule does or does not match: a small thing, for Explain to put
+// in words. at is the condition's index.
+type reason struct {
+	why why
+	at  int
+	met found
+}
+
+type why uint8
+
+const (
+	allHolds why = iota
+	otherCaller
+	otherUpstream
+	otherMethod
+	otherPath
+	oddQuery
+	queryFails
+	bodyUnread
+	bodyOdd
+	bodyFails
+)
+
+// question is a request on its way past the rules, with what was found out about
+// it for one of them and serves the next.
+type question struct {
+	*Request
+	method     uint8
+	path       split
+	candidates []candidate
+	tree       *tree
+
+	plainKnown bool
+	plain      split // as plainSegments reads the path
+
+	queryKnown, queryOdd bool
+	query                []given
+
+	headKnown bool
+	headOdd   oddity // what is wrong with the body's headers
+	bodyKnown bool
+	bodyOdd   oddity
+	body      []found // by the tree's conditions
+}
+
+// judge is what the candidate makes of a request.
+func (c *candidate) judge(q *question) (verdict, reason) {
+	if r := c.reaches(q); r != allHolds {
+		return passes, reason{why: r}
+	}
+	unsure := reason{}
+	if len(c.rule.query) > 0 {
+		why := c.judgeQuery(q)
+		if why.why == queryFails || why.why == oddQuery && !c.deny {
+			return passes, why
+		}
+		unsure = why
+	}
+	if len(c.rule.body) > 0 {
+		switch why := c.judgeBody(q); {
+		case why.why == bodyUnread:
+			return depends, why
+		case why.why == bodyFails, why.why == bodyOdd && !c.deny:
+			return passes, why
+		case why.why == bodyOdd:
+			unsure = why
+		}
+	}
+	return decides, unsure
+}
+
+// reaches compares methods and paths.
+func (c *candidate) reaches(q *question) why {
+	result := otherMethod
+	for i := range c.access {
+		a := &c.access[i]
+		if a.methods&q.method == 0 {
+			continue
+		}
+		result = otherPath
+		for j := range a.paths {
+			if a.paths[j].match(&q.path) || c.deny && a.paths[j].resembles(q.plainPath()) {
+				return allHolds
+			}
+		}
+	}
+	return result
+}
+
+func (q *question) plainPath() (segments []string, more bool) {
+	if !q.plainKnown {
+		q.plainKnown = true
+		if isPlain(q.Path) {
+			q.plain = q.path
+			if n := len(q.plain.list); q.plain.list[n-1] == "" {
+				q.plain.list = q.plain.list[:n-1]
+			}
+		} else {
+			q.plain = split{list: plainSegments(q.Path)}
+		}
+	}
+	return q.plain.list, q.plain.more
+}
+
+func (c *candidate) judgeQuery(q *question) reason {
+	if !q.queryKnown {
+		q.queryKnown = true
+		var ok bool
+		q.query, ok = parseQuery(q.Query)
+		q.queryOdd = !ok
+	}
+	if q.queryOdd {
+		return reason{why: oddQuery, at: -1}
+	}
+	result := reason{}
+	for i := range c.rule.query {
+		p := &c.rule.query[i]
+		switch met := p.judge(q.query); {
+		case !p.holds(met) && met&foundOdd != 0:
+			return reason{oddQuery, i, met}
+		case !p.holds(met):
+			return reason{queryFails, i, met}
+		case met&foundOdd != 0:
+			result = reason{oddQuery, i, met}
+		}
+	}
+	return result
+}
+
+func (c *candidate) judgeBody(q *question) reason {
+	odd, known := q.judgeWhole(c.maxBody)
+	switch {
+	case !known:
+		return reason{why: bodyUnread}
+	case odd != bodyGood:
+		return reason{why: bodyOdd, at: -int(odd)}
+	}
+	result := reason{}
+	for i := range c.rule.body {
+		f := &c.rule.body[i]
+		switch met := q.body[c.fields+i]; {
+		case !f.holds(met) && met&foundOdd != 0:
+			return reason{bodyOdd, i, met}
+		case !f.holds(met):
+			return reason{bodyFails, i, met}
+		case met&foundOdd != 0:
+			result = reason{bodyOdd, i, met}
+		}
+	}
+	return result
+}
+
+// judgeWhole judges the body for all conditions of the place at once. It reports
+// false if that takes more of the body than was read.
+func (q *question) judgeWhole(limit int64) (odd oddity, known bool) {
+	if q.Body == nil {
+		return 0, false
+	}
+	if !q.headKnown {
+		q.headKnown, q.headOdd = true, q.Body.judgeHead()
+	}
+	switch size := int64(len(q.Body.Bytes)); {
+	case q.headOdd != bodyGood:
+		return q.headOdd, true
+	case !q.Body.Whole && size < limit:
+		return 0, false
+	case !q.Body.Whole || size > limit:
+		return bodyLong, true
+	}
+	if !q.bodyKnown {
+		q.bodyKnown = true
+		q.body, q.bodyOdd = q.tree.judge(q.Body.Bytes)
+	}
+	return q.bodyOdd, true
+}
+
+func (r *rule) isFor(caller, upstream string) why {
+	switch {
+	case !slices.Contains(r.callers, caller):
+		return otherCaller
+	case !slices.Contains(r.upstreams, upstream):
+		return otherUpstream
+	}
+	return allHolds
 }

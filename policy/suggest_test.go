@@ -102,26 +102,26 @@ func TestPolicy_SuggestionAllowsExactlyTheRequest(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 5000 {
 		caller := []string{Local, "cron"}[r.IntN(2)]
-		req := Request{caller, []string{"example", "other"}[r.IntN(2)], methods[r.IntN(len(methods))], generatedPath(r)}
+		req := ask(caller, []string{"example", "other"}[r.IntN(2)], methods[r.IntN(len(methods))], generatedPath(r))
 		rule := parseSuggestion(t, newPolicy(t).Suggest(req))
 		p := newPolicy(t, rule)
 		if got := p.Decide(req); !got.Allowed || got.Rule != rule.Name {
 			t.Fatalf("Decide(%+v) = %+v with the rule that was suggested for it: %+v", req, got, rule)
 		}
 		for _, path := range []string{req.Path + "/x", req.Path + "x", "/x" + req.Path, generatedPath(r), generatedPath(r), "/a", "/"} {
-			other := Request{req.Caller, req.Upstream, req.Method, path}
+			other := ask(req.Caller, req.Upstream, req.Method, path)
 			if want := means(path) == means(req.Path); p.Decide(other).Allowed != want {
 				t.Fatalf("the rule suggested for %q allows %q: %v, want %v", req.Path, path, !want, want)
 			}
 		}
 		for _, method := range methods {
 			want := method == req.Method || method == "HEAD" && req.Method == "GET"
-			if got := p.Decide(Request{req.Caller, req.Upstream, method, req.Path}).Allowed; got != want {
+			if got := p.Decide(ask(req.Caller, req.Upstream, method, req.Path)).Allowed; got != want {
 				t.Fatalf("the rule suggested for %s allows %s: %v, want %v", req.Method, method, got, want)
 			}
 		}
-		if p.Decide(Request{"cron" + caller, req.Upstream, req.Method, req.Path}).Allowed ||
-			p.Decide(Request{caller, "transfer", req.Method, req.Path}).Allowed {
+		if p.Decide(ask("cron"+caller, req.Upstream, req.Method, req.Path)).Allowed ||
+			p.Decide(ask(caller, "transfer", req.Method, req.Path)).Allowed {
 			t.Fatalf("the rule suggested for %+v allows another caller or upstream", req)
 		}
 	}
@@ -144,10 +144,10 @@ func TestPolicy_SuggestsNamesThatRulesMayHave(t *testing.T) {
 		p := &Policy{}
 		for range 3 {
 			name := p.freeName(base)
-			if !ValidName(name) || slices.ContainsFunc(p.rules, func(r rule) bool { return r.name == name }) {
+			if !ValidName(name) || slices.ContainsFunc(p.rules, func(r *rule) bool { return r.name == name }) {
 				t.Errorf("freeName(%.20q…) = %q, which no further rule may have", base, name)
 			}
-			p.rules = append(p.rules, rule{name: name})
+			p.rules = append(p.rules, &rule{name: name})
 		}
 	}
 }

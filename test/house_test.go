@@ -48,6 +48,7 @@ var rooms = map[string]string{
 	"github.com/redis/rueidis/rueidislock":                      "credentials/redisstore",
 	"golang.org/x/sync/errgroup":                                "proxy/daemon",
 	"golang.org/x/sys/unix":                                     "proxy/peer_linux.go",
+	"golang.org/x/time/rate":                                    "policy/limit.go",
 	"github.com/rs/zerolog":                                     "proxy/daemon/log.go",
 	"github.com/mattn/go-isatty":                                "proxy/daemon/log.go",
 	"go.yaml.in/yaml/v4":                                        "proxy/daemon/load.go",

@@ -1,0 +1,210 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// Pattern is a path to match, compared by segment and percent-decoded, so that
+// /%74ask is /task. A segment * is any one segment that is not empty; a last
+// segment ** is all the rest, also none.
+type Pattern struct {
+	text     string
+	segments []segment
+	rest     bool
+}
+
+// segment is one to compare, decoded, or any that is not empty.
+type segment struct {
+	text string
+	any  bool
+}
+
+// ParsePattern reads a pattern; its error says what to write instead.
+func ParsePattern(text string) (Pattern, error) {
+	if !strings.HasPrefix(text, "/") {
+		return Pattern{}, errors.New("does not start with /; write the path below the upstream, such as /v0.10/task/*")
+	}
+	if strings.ContainsAny(text, "?#") {
+		return Pattern{}, errors.New("has a ? or #; write the path alone")
+	}
+	p := Pattern{text: text}
+	raw := strings.Split(text[1:], "/")
+	for i, part := range raw {
+		if part == "**" && i == len(raw)-1 {
+			p.rest = true
+			continue
+		}
+		decoded, err := url.PathUnescape(part)
+		switch {
+		case err != nil:
+			return Pattern{}, errors.New("has a % that starts no escape; write %25 for the character itself")
+		case part != "*" && strings.Contains(part, "*"):
+			return Pattern{}, fmt.Errorf("has * inside segment %q; write * for a whole segment, ** at the end for all the rest, or %%2A for the character itself", part)
+		case decoded == "." || decoded == "..":
+			return Pattern{}, errors.New("has a dot segment, which no request has; write the path without it")
+		case part == "" && i < len(raw)-1:
+			return Pattern{}, errors.New("has an empty segment, which no request has; write one / between segments")
+		}
+		p.segments = append(p.segments, segment{text: decoded, any: part == "*"})
+	}
+	return p, nil
+}
+
+func (p Pattern) String() string { return p.text }
+
+// match reports whether a path is one of the pattern's. The path was split with
+// a limit of at least the pattern's length.
+func (p *Pattern) match(path *split) bool {
+	if n := len(p.segments); len(path.list) < n || !p.rest && (len(path.list) > n || path.more) {
+		return false
+	}
+	for i := range p.segments {
+		want, got := &p.segments[i], path.list[i]
+		switch {
+		case want.any:
+			if got == "" {
+				return false
+			}
+		case path.escaped:
+			if !sameDecoded(got, want.text) {
+				return false
+			}
+		case got != want.text:
+			return false
+		}
+	}
+	return true
+}
+
+// forbids is match as a careful refusal needs it, of decoded segments: upper and
+// lower case are the same, and so is everything below the path.
+func (p *Pattern) forbids(list []string) bool {
+	return len(list) >= len(p.segments) && p.begins(list)
+}
+
+// resembles is match for a rule that denies, of segments as plainSegments reads
+// them: a path that some server may take for one of the pattern's is one. With
+// more the path goes on after list.
+func (p *Pattern) resembles(list []string, more bool) bool {
+	want := *p
+	if n := len(want.segments); n > 0 && want.segments[n-1] == (segment{}) {
+		want.segments = want.segments[:n-1] // the slash at the end
+	}
+	n := len(want.segments)
+	return len(list) >= n && (p.rest || len(list) == n && !more) && want.begins(list)
+}
+
+func (p *Pattern) begins(list []string) bool {
+	for i, want := range p.segments {
+		if !want.any && !strings.EqualFold(want.text, list[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// covers reports whether every path of the other pattern is one of p's.
+func (p *Pattern) covers(other Pattern) bool {
+	if len(p.segments) > len(other.segments) || !p.rest && (other.rest || len(p.segments) != len(other.segments)) {
+		return false
+	}
+	for i, mine := range p.segments {
+		theirs := other.segments[i]
+		if mine.any && !theirs.any && theirs.text == "" || !mine.any && (theirs.any || mine.text != theirs.text) {
+			return false
+		}
+	}
+	return true
+}
+
+// split is a raw path taken apart at its slashes, as far as patterns look.
+type split struct {
+	list    []string // raw
+	more    bool     // there are further segments
+	escaped bool     // some may have escapes, all of them whole
+}
+
+// splitPath takes a raw path apart into list, up to its capacity. It reports
+// false for what is no path: without a slash, or with an escape that is none.
+func splitPath(raw string, list []string) (split, bool) {
+	if raw == "" || raw[0] != '/' {
+		return split{}, false
+	}
+	path := split{list: list[:0], escaped: strings.IndexByte(raw, '%') >= 0}
+	if path.escaped && !wholeEscapes(raw) {
+		return split{}, false
+	}
+	for rest, found := raw[1:], true; found; {
+		if len(path.list) == cap(list) {
+			path.more = true
+			break
+		}
+		var part string
+		part, rest, found = strings.Cut(rest, "/")
+		path.list = append(path.list, part)
+	}
+	return path, true
+}
+
+func wholeEscapes(raw string) bool {
+	for i := 0; i < len(raw); i++ {
+		if raw[i] == '%' {
+			if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
+				return false
+			}
+			i += 2
+		}
+	}
+	return true
+}
+
+// sameDecoded reports whether a raw segment, whose escapes are whole, decodes to want.
+func sameDecoded(raw, want string) bool {
+	j := 0
+	for i := 0; i < len(raw); i++ {
+		c := raw[i]
+		if c == '%' {
+			c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
+			i += 2
+		}
+		if j == len(want) || c != want[j] {
+			return false
+		}
+		j++
+	}
+	return j == len(want)
+}
+
+// unescape decodes what can be decoded and leaves the rest as it is.
+func unescape(text string) string {
+	if strings.IndexByte(text, '%') < 0 {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '%' && i+2 < len(text) && isHex(text[i+1]) && isHex(text[i+2]) {
+			b.WriteByte(unhex(text[i+1])<<4 | unhex(text[i+2]))
+			i += 2
+			continue
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c <= '9':
+		return c - '0'
+	case c <= 'F':
+		return c - 'A' + 10
+	}
+	return c - 'a' + 10
+}

@@ -1,0 +1,59 @@
+package policy
+
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Size is a number of bytes, written as 65536, 64KiB or 8MB. What is no size is
+// read as a negative one, for who checks it to say so.
+type Size int64
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+)
+
+var units = []struct {
+	suffix string
+	bytes  int64
+}{
+	{"KiB", kib}, {"MiB", mib}, {"GiB", 1 << 30}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1},
+}
+
+// UnmarshalYAML reads a size.
+func (s *Size) UnmarshalYAML(read func(any) error) error {
+	var text string
+	if err := read(&text); err != nil {
+		return err
+	}
+	*s = parseSize(text)
+	return nil
+}
+
+func parseSize(text string) Size {
+	for _, unit := range units {
+		number, found := strings.CutSuffix(text, unit.suffix)
+		if !found {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+		if err != nil || n < 0 || n > math.MaxInt64/unit.bytes {
+			return -1
+		}
+		return Size(n * unit.bytes)
+	}
+	return -1
+}
+
+// String writes the size as a person would.
+func (s Size) String() string {
+	switch {
+	case s > 0 && s%mib == 0:
+		return strconv.FormatInt(int64(s/mib), 10) + "MiB"
+	case s > 0 && s%kib == 0:
+		return strconv.FormatInt(int64(s/kib), 10) + "KiB"
+	}
+	return strconv.FormatInt(int64(s), 10) + "B"
+}
