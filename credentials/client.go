@@ -237,29 +237,9 @@ func (t TLSConfig) pool() (*x509.CertPool, error) {
 	if t.CA == "" {
 		return nil, nil // the system's
 	}
-	text, where, err := t.CA.public()
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM([]byte(text)) {
-		return nil, fmt.Errorf("%s holds no certificate; write the authorities' certificates into it, in PEM", where)
-	}
-	return pool, nil
+	return t.CA.ReadAuthorities()
 }
 
 func (t TLSConfig) certificate() (*tls.Certificate, error) {
-	chain, where, err := t.Certificate.public()
-	if err != nil {
-		return nil, err
-	}
-	key, _, err := t.Key.text()
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair([]byte(chain), []byte(key))
-	if err != nil { // its text may quote the file
-		return nil, fmt.Errorf("%s and its key do not make a pair; write a certificate and its private key, both in PEM", where)
-	}
-	return &pair, nil
+	return ReadCertificate(t.Certificate, t.Key)
 }

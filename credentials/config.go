@@ -2,6 +2,7 @@ package credentials
 
 import (
 	"maps"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -119,6 +120,9 @@ type ClientConfig struct {
 	// InsecureHTTP allows a token_url of http://, over which the client's secret
 	// and tokens can be read by everybody on the way. Default false.
 	InsecureHTTP bool `yaml:"insecure_http"`
+	// Private allows a token_url or an issuer with an address of this machine or of
+	// a private network. Default false.
+	Private bool `yaml:"private"`
 
 	id      string   // resolved
 	secrets []Secret // of ClientSecret, as they were when resolved
@@ -382,7 +386,19 @@ func (c *ClientConfig) checkURL(path []any, m Mistakes) {
 		m.Add(path, "%q would send the client secret in the clear; write https://, or insecure_http: true where nobody can listen", text)
 	case u.Scheme != "https" && u.Scheme != "http":
 		m.Add(path, "%q has scheme %q; write https://", text, u.Scheme)
+	case !c.Private && IsPrivate(u.Hostname()):
+		m.Add(path, "%q is on this machine or a private network; write private: true beside it if it is meant", text)
 	}
+}
+
+// IsPrivate reports whether a URL's host is written as an address that the Internet
+// does not route, or as this machine's name.
+func IsPrivate(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	addr = addr.Unmap()
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") ||
+		err == nil && (addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified() || addr.IsMulticast())
 }
 
 func (t *TokenConfig) resolve(path []any, clients map[string]ClientConfig, m Mistakes) {

@@ -14,7 +14,7 @@ func TestConfig_ResolveNotesNothingOfAGoodOne(t *testing.T) {
 	client := cfg.Clients["globus"]
 	client.ClientID, client.Parameters = "env:BEARERD_TEST_ID", map[string]Texts{"audience": {"a"}}
 	cfg.Clients["globus"] = client
-	cfg.Clients["corp"] = ClientConfig{TokenURL: "http://localhost:1/token", InsecureHTTP: true, ClientID: "id", ClientSecret: References{"env:" + secretVariable}}
+	cfg.Clients["corp"] = ClientConfig{TokenURL: "http://localhost:1/token", InsecureHTTP: true, Private: true, ClientID: "id", ClientSecret: References{"env:" + secretVariable}}
 	for name, tok := range map[string]TokenConfig{
 		"auth":     {Client: "globus", ResourceServer: authServer, Scopes: []string{"openid", "a[b *c[d e]]", "!#$%&'()*+,-./:;<=>?@^_`{|}~"}},
 		"transfer": {Client: "globus", ResourceServer: transferServer, Scopes: []string{"a"}},
@@ -83,7 +83,7 @@ func TestConfig_ResolveNotesEachMistake(t *testing.T) {
 		{"token_url with a password", url("https://u:p@example.org/"), "clients.globus.token_url: has user information, a query or a fragment; write scheme, host and path"},
 		{"token_url with a query", url("https://example.org/?key=" + canary), "clients.globus.token_url: has user information, a query or a fragment"},
 		{"token_url with a fragment", url("https://example.org/#" + canary), "clients.globus.token_url: has user information, a query or a fragment"},
-		{"token_url in the clear", url("http://example.org/t"), `clients.globus.token_url: "http://example.org/t" would send the client secret in the clear; write https://, or insecure_http: true`},
+		{"token_url in the clear", url("http://example.org/t"), `clients.globus.token_url: "http://example.org/t" would send the client secret in the clear; write https://, or insecure_http: true where nobody can listen`},
 		{"token_url of another scheme", url("ftp://example.org/t"), `clients.globus.token_url: "ftp://example.org/t" has scheme "ftp"; write https://`},
 		{"unknown auth", client(func(c *ClientConfig) { c.Auth = "globus-basic" }), `clients.globus.auth: no auth "globus-basic" among globus_basic, client_secret_basic, client_secret_post`},
 		{"no client_id", client(func(c *ClientConfig) { c.ClientID = "" }), "clients.globus.client_id: missing; write the client's id, or env:NAME"},

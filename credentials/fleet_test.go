@@ -68,7 +68,7 @@ func serve(ctx context.Context, t *testing.T, endpoint, redisURL string, meanwhi
 	defer store.Close()
 	cfg := credentials.Config{
 		Clients: map[string]credentials.ClientConfig{"c": {
-			TokenURL: endpoint, InsecureHTTP: true, ClientID: "id", ClientSecret: credentials.References{"env:" + fleetSecret},
+			TokenURL: endpoint, InsecureHTTP: true, Private: true, ClientID: "id", ClientSecret: credentials.References{"env:" + fleetSecret},
 		}},
 		Tokens: map[string]credentials.TokenConfig{"a": {Scopes: []string{"a"}}},
 	}

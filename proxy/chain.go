@@ -12,42 +12,62 @@ const lingerTime = 5 * time.Second
 // ServeHTTP takes a request that came in on l down the line.
 func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t := l.proxy.table.Load()
-	x, r := begin(r)
+	x, r := begin(r, l.proxy.budget)
 	answer := &response{ResponseWriter: w, x: x, draining: &l.proxy.draining}
 	defer l.proxy.finish(answer, r, t)
-	r, err := t.admit(l, answer, r, x)
-	answered := false
-	if err == nil {
-		answered, err = t.shim(answer, r, x)
-	}
-	if err == nil && !answered {
-		err = t.decide(r, x)
-	}
+	out, err := t.admit(l, answer, r, x)
 	switch {
 	case err != nil:
 		writeError(answer, r, err)
-	case !answered:
+	case out != nil:
 		answer.Header()["Content-Type"] = nil // net/http would guess one where the upstream says none
-		x.line.ServeHTTP(answer, r)
+		x.line.ServeHTTP(answer, withoutUpgrade(out))
 	}
 }
 
-// admit takes the steps before anything is decided on.
+// The steps of admit, as they are called where people read of them.
+const (
+	stepGuard    = "guard"
+	stepIdentify = "identify"
+	stepRoute    = "route"
+	stepShim     = "shim"
+	stepDecide   = "decide"
+	stepForward  = "forward"
+)
+
+// admit takes the steps until a request is allowed, and returns what is to be
+// forwarded; nil if it was answered here.
 func (t *table) admit(l *Listener, w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, error) {
+	x.step = stepGuard
 	if err := t.guard(l, r, x); err != nil {
-		return r, err
+		return nil, err
 	}
-	if err := t.identify(r, x); err != nil {
-		return r, err
+	if x.preflight {
+		answerPreflight(w, r)
+		return nil, nil
 	}
+	x.step = stepIdentify
+	if err := t.identify(l, r, x); err != nil {
+		return nil, err
+	}
+	x.step = stepRoute
 	if err := t.route(l, r, x); err != nil {
-		return r, err
+		return nil, err
 	}
 	if t.deps.InFlight != nil {
 		x.served = true
 		t.deps.InFlight(x.Upstream, 1)
 	}
-	return spool(w, r, x)
+	x.step = stepShim
+	if answered, err := t.shim(w, r, x); answered || err != nil {
+		return nil, err
+	}
+	x.step = stepDecide
+	if err := t.decide(w, r, x); err != nil {
+		return nil, err
+	}
+	x.step = stepForward
+	return withBody(w, r, x)
 }
 
 // finish tells the Observers, whatever happened, and answers for a panic.
@@ -73,6 +93,10 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTime))
 	}
 	x.Total = time.Since(x.Start)
+	x.body.release()
+	if x.release != nil {
+		x.release()
+	}
 	if x.served {
 		t.deps.InFlight(x.Upstream, -1)
 	}

@@ -1,11 +1,9 @@
 package proxy
 
 import (
-	"net"
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,15 +21,6 @@ type Config struct {
 	egress credentials.Secret // ProxyURL resolved: it may hold a password
 }
 
-// ListenerConfig is one address to accept requests on.
-type ListenerConfig struct {
-	// Address is host:port. localhost is 127.0.0.1 and [::1]; without a host it
-	// is every address of the machine. Port 0 takes a free one.
-	Address  string   `yaml:"address"`
-	Hosts    []string `yaml:"hosts"`    // Host names accepted beside the listener's own
-	Upstream string   `yaml:"upstream"` // the whole listener is this upstream, without prefix
-}
-
 // UpstreamConfig is one service to forward to.
 type UpstreamConfig struct {
 	Preset     string `yaml:"preset"`     // fills url, path and a credential
@@ -45,6 +34,11 @@ type UpstreamConfig struct {
 	// InsecureHTTP allows a url of http://, over which tokens can be read by
 	// everybody on the way. Default false.
 	InsecureHTTP bool `yaml:"insecure_http"`
+	// Private allows a url with an address of this machine or of a private network,
+	// where not everything that answers is what it seems. Default false.
+	Private bool `yaml:"private"`
+	// Headers are what of the caller's own is forwarded after all.
+	Headers HeadersConfig `yaml:"headers"`
 	// InboundAuthorization says what becomes of a caller's own Authorization:
 	// replace (default) or refuse. None is ever forwarded.
 	InboundAuthorization string `yaml:"inbound_authorization"`
@@ -111,8 +105,7 @@ func (c *Config) Resolve(m Mistakes) {
 	for i, l := range c.Listeners {
 		path := []any{"listeners", i}
 		l.check(path, c.Upstreams, m)
-		free := strings.HasSuffix(l.Address, ":0") // a port of its own for each
-		if !free && slices.ContainsFunc(c.Listeners[:i], func(other ListenerConfig) bool { return other.Address == l.Address }) {
+		if slices.ContainsFunc(c.Listeners[:i], l.sameAddress) {
 			m.Add(append(path, "address"), "%q is there already; write each address once", l.Address)
 		}
 	}
@@ -143,40 +136,12 @@ func taken(seen map[string]string, value, name string, path []any, m Mistakes) {
 	seen[value] = name
 }
 
-func (l ListenerConfig) check(path []any, upstreams map[string]UpstreamConfig, m Mistakes) {
-	host, port, err := net.SplitHostPort(l.Address)
-	if err == nil && host != "" && host != "localhost" {
-		_, err = netip.ParseAddr(host)
-	}
-	if number, errPort := strconv.Atoi(port); err != nil || errPort != nil || number < 0 || number > 65535 {
-		m.Add(append(path, "address"), "%q is no address to listen on; write localhost:8080, :8080 or an IP address and port", l.Address)
-	}
-	if _, known := upstreams[l.Upstream]; l.Upstream != "" && !known {
-		m.Unknown(append(path, "upstream"), "upstream", l.Upstream, names(upstreams))
-	}
-	for i, name := range l.Hosts {
-		checkHost(append(path, "hosts", i), name, m)
-	}
-}
-
-// ownNames are the Host names that the address itself stands for. The address a
-// connection came in on is accepted too; see guardHost.
-func (l ListenerConfig) ownNames() []string {
-	host, _, _ := net.SplitHostPort(l.Address)
-	if host == "localhost" {
-		return []string{"localhost", "127.0.0.1", "::1"}
-	}
-	if host == "" {
-		return nil
-	}
-	return []string{strings.ToLower(host)}
-}
-
 func (u *UpstreamConfig) resolve(name string, path []any, m Mistakes) {
 	if !policy.ValidName(name) {
 		m.Add(path, "%q cannot be a name; write lower-case letters, digits, ., _ and -, at most 64", name)
 	}
 	u.checkURL(append(path, "url"), m)
+	u.Headers.resolve(append(path, "headers"), m)
 	if u.Credential == "" {
 		u.Credential = name
 	}
@@ -227,6 +192,8 @@ func (u *UpstreamConfig) checkURL(path []any, m Mistakes) {
 		m.Add(path, "%q has a path that cannot be forwarded below; write it without dot segments, // and encoded separators", u.URL)
 	case parsed.Scheme == "http" && !u.InsecureHTTP:
 		m.Add(path, "%q would send tokens in the clear; write https://, or insecure_http: true where nobody can listen", u.URL)
+	case !u.Private && credentials.IsPrivate(parsed.Hostname()):
+		m.Add(path, "%q is on this machine or a private network; write private: true beside it if it is meant", u.URL)
 	}
 }
 

@@ -253,7 +253,7 @@ func TestConsent_GrantedWhileTheRequestWasOnItsWayIsWorthAnother(t *testing.T) {
 			}))
 			t.Cleanup(up.Close)
 			s := newGlobus(t, emulator.Config{}).settings(t)
-			s.upstreams = map[string]proxy.UpstreamConfig{"transfer": {URL: up.URL, InsecureHTTP: true, Consent: "auto"}}
+			s.upstreams = map[string]proxy.UpstreamConfig{"transfer": {URL: up.URL, InsecureHTTP: true, Private: true, Consent: "auto"}}
 			s.rules = anything("transfer")
 			s.authorizers = map[string]credentials.Authorizer{"transfer": consented{staticToken(t), tt.at}}
 			r := newRig(t, s)
@@ -297,7 +297,7 @@ func TestConsent_OfTimersIsForTimers(t *testing.T) {
 	}))
 	t.Cleanup(timers.Close)
 	s := g.settings(t)
-	s.upstreams["timers"] = proxy.UpstreamConfig{URL: timers.URL, InsecureHTTP: true, Consent: "auto"}
+	s.upstreams["timers"] = proxy.UpstreamConfig{URL: timers.URL, InsecureHTTP: true, Private: true, Consent: "auto"}
 	s.credentials.Tokens["timers"] = credentials.TokenConfig{ResourceServer: timersID, Scopes: []string{timerScope}}
 	s.rules = anything("timers")
 	r := newRig(t, s)

@@ -1,28 +1,47 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"bearerd/credentials"
 	"bearerd/policy"
 )
 
 // decide asks policy whether the caller may, and takes the credential the
-// decision names. It fills Decision, Rule and Credential.
-func (t *table) decide(r *http.Request, x *Exchange) error {
+// decision names. It reads as much of the body as a rule that decides wants to
+// see, and no body for others. It fills Decision, Rule and Credential.
+func (t *table) decide(w http.ResponseWriter, r *http.Request, x *Exchange) error {
 	if err := x.line.refuseInbound(r, x); err != nil {
 		return err
 	}
-	asked := policy.Request{Caller: x.Caller, Upstream: x.Upstream, Method: x.Method, Path: x.Path}
+	asked := policy.Request{Caller: x.Caller, Upstream: x.Upstream, Method: x.Method, Path: x.Path, Query: strings.TrimPrefix(x.Query, "?")}
+	if r.ContentLength == 0 {
+		asked.Body = &policy.Body{Whole: true}
+	}
 	decision := t.deps.Policy.Decide(asked)
+	for decision.Body > 0 {
+		if err := spool(w, r, x, decision.Body); err == errBudget {
+			return overloaded("too many bodies are being read for rules that look at them; send the request again")
+		} else if err != nil {
+			return err
+		}
+		asked.Body = &policy.Body{
+			ContentType: r.Header["Content-Type"], ContentEncoding: r.Header["Content-Encoding"],
+			Bytes: x.body.head, Whole: x.body.whole,
+		}
+		decision = t.deps.Policy.Decide(asked)
+	}
+	x.Rule, x.asked = decision.Rule, &asked
 	if !decision.Allowed {
 		x.Decision = "deny"
-		return t.denied(asked, decision)
+		return t.denied(asked, decision, x)
 	}
-	x.Decision, x.Rule = "allow", decision.Rule
+	x.Decision = "allow"
 	name := decision.Credential
 	if name == "" {
 		name = x.line.credentialFor(x.Method, x.Path)
@@ -35,6 +54,42 @@ func (t *table) decide(r *http.Request, x *Exchange) error {
 		bound.origin = originOf(x.line.base) // it is nothing, and may go anywhere
 	}
 	x.bound, x.Credential = bound, name
+	if err := t.limit(r, x, decision); err != nil {
+		return err
+	}
+	return t.audit(x)
+}
+
+func overloaded(detail string) error {
+	return &Error{Code: "overloaded", RetryAfter: time.Second, Detail: detail}
+}
+
+// limit waits for what the rule allows the caller at a time.
+func (t *table) limit(r *http.Request, x *Exchange, decision policy.Decision) error {
+	if decision.Limits == nil || t.deps.Limiter == nil {
+		return nil
+	}
+	release, err := t.deps.Limiter.Acquire(r.Context(), decision.Rule, decision.Limits, x.Caller)
+	var limited *policy.LimitError
+	if errors.As(err, &limited) {
+		return &Error{Code: "rate_limited", Rule: decision.Rule, Key: "policy.rules.limits", RetryAfter: limited.RetryAfter,
+			Detail: "caller " + x.Caller + " is at the limits of rule " + decision.Rule + "; send the request again later"}
+	}
+	x.release = release
+	return err
+}
+
+// audit notes what is allowed before it is done, and where nothing may happen that
+// is not noted, keeps it from happening.
+func (t *table) audit(x *Exchange) error {
+	if t.deps.Audit == nil {
+		return nil
+	}
+	if err := t.deps.Audit(x); err != nil {
+		x.Decision = "deny"
+		return &Error{Code: "denied", Rule: x.Rule, Key: "policy.audit", Err: errors.New("writing the audit log"),
+			Detail: "the audit log cannot be written, and policy.audit says required: true; see to its file"}
+	}
 	return nil
 }
 
@@ -63,11 +118,23 @@ func (c CredentialRoute) matches(method, path string) bool {
 	return true
 }
 
-func (t *table) denied(asked policy.Request, decision policy.Decision) error {
+func (t *table) denied(asked policy.Request, decision policy.Decision, x *Exchange) error {
 	what := fmt.Sprintf("caller %s may not %s %s of upstream %s", asked.Caller, asked.Method, asked.Path, asked.Upstream)
-	if decision.Never {
+	explain := "; to see why: bearerd explain " + asked.Method + " " + shellQuote(x.Target) + " --as " + asked.Caller
+	switch {
+	case decision.Never:
 		return &Error{Code: "denied", Detail: what + ": this path hands out or takes away credentials and is never forwarded, whatever the rules say"}
+	case decision.Rule != "":
+		return &Error{Code: "denied", Rule: decision.Rule, Key: "policy.rules", Detail: what + ": rule " + decision.Rule + " denies it" + explain}
 	}
 	return &Error{Code: "denied", Key: "policy.rules",
-		Detail: what + ": no rule allows it; to allow it, add under policy.rules: " + t.deps.Policy.Suggest(asked)}
+		Detail: what + ": no rule allows it; to allow it, add under policy.rules: " + t.deps.Policy.Suggest(asked) + explain}
+}
+
+// shellQuote writes a path as one word of a shell's command line.
+func shellQuote(text string) string {
+	if strings.Trim(strings.ToLower(text), "abcdefghijklmnopqrstuvwxyz0123456789/-._%+:@,=") == "" {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

@@ -61,6 +61,7 @@ var statuses = map[string]int{
 	"host_refused":               http.StatusMisdirectedRequest,
 	"browser_refused":            http.StatusForbidden,
 	"caller_unknown":             http.StatusForbidden, // 401 where some caller has a key
+	"identity_unavailable":       http.StatusServiceUnavailable,
 	"no_upstream":                http.StatusNotFound,
 	"denied":                     http.StatusForbidden,
 	"body_unreadable":            http.StatusBadRequest,
@@ -68,6 +69,8 @@ var statuses = map[string]int{
 	"token_unavailable":          http.StatusServiceUnavailable,
 	"token_rejected":             http.StatusFailedDependency, // the Globus SDK does not retry it
 	"token_refused_not_replayed": http.StatusServiceUnavailable,
+	"rate_limited":               http.StatusTooManyRequests,
+	"overloaded":                 http.StatusServiceUnavailable,
 	"breaker_open":               http.StatusServiceUnavailable,
 	"upstream_unreachable":       http.StatusBadGateway,
 	"upstream_invalid":           http.StatusBadGateway,
@@ -90,13 +93,12 @@ func writeError(w http.ResponseWriter, r *http.Request, cause error) {
 	if answer, ok := w.(*response); ok && answer.wrote {
 		panic(http.ErrAbortHandler)
 	}
-	status := cmp.Or(e.status, statuses[e.Code], http.StatusInternalServerError)
+	status := e.statusCode()
 	h := w.Header()
 	maps.Copy(h, e.header)
 	h.Set(errorHeader, e.Code)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Request-ID", x.ID)
-	h.Set("X-Content-Type-Options", "nosniff")
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(e.retrySeconds()))
 	}
@@ -108,6 +110,10 @@ func writeError(w http.ResponseWriter, r *http.Request, cause error) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
+}
+
+func (e *Error) statusCode() int {
+	return cmp.Or(e.status, statuses[e.Code], http.StatusInternalServerError)
 }
 
 func (e *Error) retrySeconds() int {

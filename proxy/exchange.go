@@ -20,6 +20,8 @@ type Exchange struct {
 	Target string // the path as the caller sent it, raw, without query
 	Query  string // with its "?", raw; never logged
 
+	Peer     string // the other end of the connection, as an audit names it: address, user id
+	Inbound  string // what became of the caller's own Authorization: "replaced", "refused"; "" if there was none
 	Caller   string // as policy names it; "" if unknown
 	Upstream string // "" if none
 	Path     string // below the upstream's prefix, raw: decided on and forwarded
@@ -46,15 +48,24 @@ type Exchange struct {
 	sent   atomic.Int64 // the transport reads the body on a goroutine of its own
 	broken atomic.Bool  // the caller's body broke off while it was read
 
+	step           string          // of admit, the last that was taken
+	as             string          // who calls, whatever shows it; "" but where a request is explained
+	asked          *policy.Request // what the decision was about
+	closes         bool            // the answer is the connection's last
+	origin         string          // of the page that sent the request, if it may; "" for none
+	preflight      bool            // a page of origin asks what it may send
+	requiredHeader string          // which the listener wants of every request; "" for none
+
 	key          *policy.KeyHash // what the caller was told by, if by a key
-	spooled      []byte          // the body, if it was read whole
+	body         body            // as far as it was read
 	hasKeys      bool            // some caller is known by a key
 	inboundKnown bool            // the caller's Authorization is a placeholder or its key
 
-	prefix string // what was cut off Target to make Path; "" on host routes
-	line   *Upstream
-	served bool // InFlight was told of it
-	bound  bound
+	prefix  string // what was cut off Target to make Path; "" on host routes
+	line    *Upstream
+	served  bool   // InFlight was told of it
+	release func() // gives back a place among those its rule allows at a time; nil for none
+	bound   bound
 }
 
 // bound is a credential and the only place it may go.
@@ -77,8 +88,8 @@ type exchangeKey struct{}
 // begin makes the Exchange of a request and the copy of the request that carries
 // it. Nothing is ever assigned to the server's own request: Go before 1.26.11
 // loses track of the connection when its Body is replaced.
-func begin(r *http.Request) (*Exchange, *http.Request) {
-	x := &Exchange{ID: rand.Text(), Start: time.Now(), Method: r.Method}
+func begin(r *http.Request, held budget) (*Exchange, *http.Request) {
+	x := &Exchange{ID: rand.Text(), Start: time.Now(), Method: r.Method, body: body{budget: held}}
 	return x, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 }
 
@@ -101,7 +112,8 @@ func (w *response) WriteHeader(status int) {
 	if !w.wrote {
 		w.wrote = true
 		w.x.Status = status
-		if w.draining.Load() {
+		setBrowserHeaders(w.Header(), w.x.origin)
+		if w.x.closes || w.draining.Load() {
 			w.Header().Set("Connection", "close")
 		}
 	}

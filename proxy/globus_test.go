@@ -18,7 +18,7 @@ func newCollection(t *testing.T) (globus, *rig, string) {
 	server := httptest.NewServer(g.Collection(id))
 	t.Cleanup(server.Close)
 	s := g.settings(t)
-	s.upstreams["files"] = proxy.UpstreamConfig{URL: server.URL, InsecureHTTP: true, Path: "files", LoginRedirect: true}
+	s.upstreams["files"] = proxy.UpstreamConfig{URL: server.URL, InsecureHTTP: true, Private: true, Path: "files", LoginRedirect: true}
 	s.credentials.Tokens["files"] = credentials.TokenConfig{ResourceServer: id, Scopes: []string{"https://auth.globus.org/scopes/" + id + "/https"}}
 	s.rules = anything("files")
 	return g, newRig(t, s), id
@@ -95,7 +95,7 @@ func TestFlows_EachFlowIsRunWithItsOwnToken(t *testing.T) {
 	ids := g.FlowIDs()
 	behind := func(t *testing.T, ids ...string) *rig {
 		s := g.settings(t)
-		u := proxy.UpstreamConfig{URL: flows.URL, InsecureHTTP: true}
+		u := proxy.UpstreamConfig{URL: flows.URL, InsecureHTTP: true, Private: true}
 		s.credentials.Tokens["flows"] = credentials.TokenConfig{ResourceServer: "flows.globus.org",
 			Scopes: []string{"https://auth.globus.org/scopes/eec9b274-0c81-4334-bdc2-54e90e689b9a/all"}}
 		for _, id := range ids {

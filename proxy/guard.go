@@ -10,10 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-const (
-	maxPathBytes  = 4 << 10
-	maxQueryBytes = 8 << 10
-)
+// maxFields is how many header fields a request may have; their bytes are bounded
+// by the server.
+const maxFields = 200
 
 // allowedMethods are forwarded if a rule says so. TRACE would echo our token to
 // the caller (RFC 9110 §9.3.8), CONNECT would open a tunnel past every check.
@@ -29,38 +28,73 @@ var connectionOptions = []string{"close", "keep-alive", "te", "upgrade", "http2-
 // guard refuses what two parsers could read differently, what no tool sends, and
 // what a web page makes a browser send. It fills Target and Query.
 func (t *table) guard(l *Listener, r *http.Request, x *Exchange) error {
+	// A later request could hide in what one parser takes for a body and another
+	// does not; net/http does not tell whether both lengths were given.
+	x.closes = len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
 	if !slices.Contains(allowedMethods, r.Method) {
+		x.closes = true
 		return &Error{Code: "method_refused", Detail: "this method is not forwarded", header: http.Header{"Allow": {strings.Join(allowedMethods, ", ")}}}
 	}
-	if !strings.HasPrefix(r.RequestURI, "/") || r.URL.Scheme != "" || r.URL.Opaque != "" || r.URL.Host != "" || r.URL.User != nil {
-		return ambiguous("the request target is not a path; send requests to bearerd's own URL, not through it as a proxy")
+	sent := parseTarget(r.RequestURI)
+	if len(sent.path) <= maxPathBytes {
+		x.Target = sent.path
 	}
-	path, query, hasQuery := strings.Cut(r.RequestURI, "?")
-	if len(path) > maxPathBytes || len(query) > maxQueryBytes {
-		return &Error{Code: "request_too_long", Detail: "the path is longer than 4 KiB or the query than 8 KiB"}
+	x.Query = sent.query
+	err := sent.check()
+	if err == nil {
+		err = guardFraming(r)
 	}
-	x.Target = path
-	if hasQuery {
-		x.Query = "?" + query
+	if err == nil {
+		err = guardHeaders(r.Header)
 	}
-	if why := checkPath(path); why != "" {
-		return ambiguous("the path " + why)
-	}
-	if why := checkQuery(query); why != "" {
-		return ambiguous("the query " + why)
+	if err != nil {
+		x.closes = true
+		return err
 	}
 	if err := t.guardHost(l, r); err != nil {
 		return err
 	}
-	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
-		return &Error{Code: "browser_refused", Detail: "a web page made this request (it has Origin or Sec-Fetch-Site); browsers are not served"}
-	}
-	return guardHeaders(r.Header)
+	return t.guardBrowser(l, r, x)
 }
 
-func ambiguous(detail string) error { return &Error{Code: "request_ambiguous", Detail: detail} }
+func ambiguous(detail string) *Error { return &Error{Code: "request_ambiguous", Detail: detail} }
+
+// guardFraming refuses bodies that another parser could see begin or end elsewhere.
+func guardFraming(r *http.Request) error {
+	var e *Error
+	switch {
+	case r.ProtoMajor != 1 || r.ProtoMinor > 1:
+		e = ambiguous("the HTTP version is none that is spoken here; send HTTP/1.1")
+		e.status = http.StatusHTTPVersionNotSupported
+	case len(r.Trailer) > 0:
+		e = ambiguous("the request announces trailers, which are not forwarded; send them as headers")
+	case r.ContentLength != 0 && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		e = ambiguous("a " + r.Method + " has no body here, since servers differ on whether it may have one; send none")
+	case r.ProtoMinor == 0 && len(r.Header["Content-Length"]) == 0 && (r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch):
+		e = ambiguous("a body in HTTP/1.0 needs a Content-Length; send one, also where it is 0")
+		e.status = http.StatusLengthRequired
+	default:
+		return nil
+	}
+	return e
+}
 
 func guardHeaders(h http.Header) error {
+	fields := 0
+	for name, values := range h {
+		fields += len(values)
+		if strings.Contains(name, "_") { // which some servers take for a -
+			return ambiguous("a header's name has an underscore, which servers read differently; write it with -")
+		}
+		for _, value := range values {
+			if !utf8.ValidString(value) {
+				return ambiguous("header " + name + " is not UTF-8")
+			}
+		}
+	}
+	if fields > maxFields {
+		return &Error{Code: "request_too_long", status: http.StatusRequestHeaderFieldsTooLarge, Detail: "the request has more than 200 header fields"}
+	}
 	for _, name := range overrideHeaders {
 		if len(h[name]) > 0 {
 			return ambiguous("header " + name + " asks for another method than the one sent; send the method itself")
@@ -79,7 +113,7 @@ func guardHeaders(h http.Header) error {
 // guardHost keeps foreign names out, which a web page could have made resolve to
 // this machine (DNS rebinding). Ports do not count: port-forwards change them.
 func (t *table) guardHost(l *Listener, r *http.Request) error {
-	if r.Host == "" && r.ProtoMajor == 1 && r.ProtoMinor == 0 {
+	if r.Host == "" && !r.ProtoAtLeast(1, 1) {
 		return nil // HTTP/1.0 need not send one (RFC 9112 §3.2)
 	}
 	name := hostName(r.Host)
@@ -91,12 +125,22 @@ func (t *table) guardHost(l *Listener, r *http.Request) error {
 		Detail: "the Host header names a machine that this is not known to be; to accept it, list it under hosts: of the listener"}
 }
 
-// hostName is a Host header's name, lower-case, without port and brackets.
+// hostName is a Host header's name, lower-case, without port and brackets; "" for
+// what is no name and perhaps a port.
 func hostName(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
+	name, port := host, ""
+	if at := strings.LastIndexByte(host, ':'); at >= 0 && !strings.HasSuffix(host, "]") {
+		name, port = host[:at], host[at+1:]
 	}
-	return strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	if strings.Trim(port, "0123456789") != "" {
+		return ""
+	}
+	inner, open := strings.CutPrefix(name, "[")
+	inner, closed := strings.CutSuffix(inner, "]")
+	if open != closed || open != strings.Contains(inner, ":") {
+		return ""
+	}
+	return strings.ToLower(inner)
 }
 
 // isOwnAddress reports whether name is the address the connection came in on, or
@@ -112,115 +156,4 @@ func isOwnAddress(name string, local net.Addr) bool {
 	own := at.Addr().Unmap().WithZone("")
 	addr, err := netip.ParseAddr(name)
 	return err == nil && addr == own || name == "localhost" && own.IsLoopback()
-}
-
-// checkPath says what is wrong with a raw path whatever its upstream allows, or
-// "". Allowed are RFC 3986's path characters; dot segments are refused in any
-// single or double decoding, and empty segments but for the last.
-func checkPath(path string) string {
-	if why := checkBytes(path, isPathByte); why != "" {
-		return why
-	}
-	segments := strings.Split(path[1:], "/")
-	for i, segment := range segments {
-		if segment == "" && i < len(segments)-1 {
-			return "has an empty segment (//)"
-		}
-		once := unescape(segment)
-		for _, form := range []string{segment, once, unescape(once)} {
-			if hasDotSegment(form) {
-				return "has a dot segment (. or ..)"
-			}
-		}
-		if strings.ContainsFunc(once, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return "has an encoded control character"
-		}
-	}
-	return ""
-}
-
-// checkStrict says what more is wrong with a path where upstreams do not name
-// files (path: strict), or "".
-func checkStrict(path string) string {
-	for i := 0; i < len(path); i++ {
-		if path[i] == '%' && strings.IndexByte(`/\.%;?#`, unhex(path[i+1])<<4|unhex(path[i+2])) >= 0 {
-			return "has an encoded " + path[i:i+3] + ", which servers read differently; where paths name files, set path: files on the upstream"
-		}
-	}
-	if !utf8.ValidString(unescape(path)) {
-		return "is not UTF-8 when decoded"
-	}
-	return ""
-}
-
-// checkQuery says what is wrong with a raw query, or "". Bytes beyond RFC 3986
-// that tools do send unescaped ([, |, UTF-8) pass as they are.
-func checkQuery(query string) string {
-	if !utf8.ValidString(query) {
-		return "is not UTF-8"
-	}
-	return checkBytes(query, func(c byte) bool { return c > ' ' && c != 0x7f && c != '#' })
-}
-
-func checkBytes(text string, allowed func(byte) bool) string {
-	for i := 0; i < len(text); i++ {
-		switch {
-		case text[i] == '%':
-			if i+2 >= len(text) || !isHex(text[i+1]) || !isHex(text[i+2]) {
-				return "has a % that starts no escape"
-			}
-		case !allowed(text[i]):
-			return "has a character that must be percent-encoded"
-		}
-	}
-	return ""
-}
-
-// isPathByte reports RFC 3986 §3.3's pchar and "/".
-func isPathByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
-		strings.IndexByte("-._~!$&'()*+,;=:@/", c) >= 0
-}
-
-// hasDotSegment splits at whatever some server takes for a separator, and stops
-// a segment at ";" as servlet containers do.
-func hasDotSegment(text string) bool {
-	for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '/' || r == '\\' }) {
-		name, _, _ := strings.Cut(part, ";")
-		if name == "." || name == ".." {
-			return true
-		}
-	}
-	return false
-}
-
-// unescape decodes what can be decoded and leaves the rest as it is.
-func unescape(text string) string {
-	if !strings.Contains(text, "%") {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] == '%' && i+2 < len(text) && isHex(text[i+1]) && isHex(text[i+2]) {
-			b.WriteByte(unhex(text[i+1])<<4 | unhex(text[i+2]))
-			i += 2
-			continue
-		}
-		b.WriteByte(text[i])
-	}
-	return b.String()
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c <= '9':
-		return c - '0'
-	case c <= 'F':
-		return c - 'A' + 10
-	}
-	return c - 'a' + 10
 }

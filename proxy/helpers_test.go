@@ -83,7 +83,7 @@ func anything(upstreams ...string) []policy.RuleConfig {
 // to is the settings for one upstream "up" behind /up with a static token.
 func to(t *testing.T, target string) settings {
 	return settings{
-		upstreams:   map[string]proxy.UpstreamConfig{"up": {URL: target, InsecureHTTP: true}},
+		upstreams:   map[string]proxy.UpstreamConfig{"up": {URL: target, InsecureHTTP: true, Private: true}},
 		rules:       anything("up"),
 		authorizers: map[string]credentials.Authorizer{"up": staticToken(t)},
 	}
@@ -329,14 +329,14 @@ func (g globus) settings(t *testing.T) settings {
 	t.Setenv("BEARERD_TEST_SECRET", emulator.DemoClientSecret)
 	return settings{
 		upstreams: map[string]proxy.UpstreamConfig{
-			"auth":     {URL: g.auth, InsecureHTTP: true},
-			"transfer": {URL: g.transfer, InsecureHTTP: true},
+			"auth":     {URL: g.auth, InsecureHTTP: true, Private: true},
+			"transfer": {URL: g.transfer, InsecureHTTP: true, Private: true},
 		},
 		rules: anything("auth", "transfer"),
 		credentials: credentials.Config{
 			Margin: credentials.DefaultMargin,
 			Clients: map[string]credentials.ClientConfig{"globus": {
-				TokenURL: g.auth + "/v2/oauth2/token", InsecureHTTP: true, Auth: "globus_basic",
+				TokenURL: g.auth + "/v2/oauth2/token", InsecureHTTP: true, Private: true, Auth: "globus_basic",
 				ClientID: emulator.DemoClientID, ClientSecret: credentials.References{"env:BEARERD_TEST_SECRET"},
 			}},
 			Tokens: map[string]credentials.TokenConfig{

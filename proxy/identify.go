@@ -1,10 +1,15 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 	"net/netip"
+	"net/textproto"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"bearerd/policy"
 )
@@ -12,28 +17,134 @@ import (
 // keyHeader may carry a caller's key; so may Authorization.
 const keyHeader = "X-Api-Key"
 
-// identify asks policy who is calling, by address or by the key shown. It fills
-// Caller. A key that is shown as nothing else and is not good, or a placeholder
-// that no longer stands for one, is refused wherever it comes from, so that who
-// means to be one caller is not served as another.
-func (t *table) identify(r *http.Request, x *Exchange) error {
-	var peer policy.Peer
-	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		peer.Addr = at.Addr()
+// identify asks policy who is calling, by what is known of the connection and by
+// what was shown. It fills Caller and Peer. A key or token that is shown as nothing
+// else and is not good, or a placeholder that no longer stands for a key, is
+// refused wherever it comes from, so that who means to be one caller is not served
+// as another.
+func (t *table) identify(l *Listener, r *http.Request, x *Exchange) error {
+	peer, err := t.peer(l, r, x)
+	if err != nil {
+		return err
 	}
 	x.hasKeys = t.deps.Policy.HasKeys()
-	keys, good := t.shownKeys(r.Header, x)
-	switch peer.Keys = keys; {
-	case !good:
-		x.Caller, x.key = "", nil
-	case x.Caller == "": // no placeholder names one
-		is := t.deps.Policy.Identify(peer)
-		x.Caller, x.key = is.Caller, is.Key
+	if x.as != "" {
+		x.Caller = x.as
+		return nil
 	}
-	if x.Caller == "" {
+	keys, good := t.shownKeys(r.Header, x)
+	if !good {
+		x.Caller, x.key = "", nil
 		return unknownCaller(x.hasKeys)
 	}
+	if x.Caller != "" { // a placeholder names one
+		return nil
+	}
+	peer.Keys = keys
+	if peer.Proof, err = t.proof(r, x); err != nil {
+		return err
+	}
+	is := t.deps.Policy.Identify(peer)
+	x.Caller, x.key = is.Caller, is.Key
+	if x.Caller == "" {
+		return unknownCaller(x.hasKeys || len(t.deps.Verifiers) > 0)
+	}
 	return nil
+}
+
+// peer returns what is known of the other end of the connection, and of whom it
+// speaks for where it is a trusted proxy.
+func (t *table) peer(l *Listener, r *http.Request, x *Exchange) (policy.Peer, error) {
+	peer := policy.Peer{SANs: peerSANs(r), Anonymous: t.listeners[l.index].Anonymous}
+	if at, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		peer.Addr = at.Addr().Unmap().WithZone("")
+	}
+	x.Peer = "unix"
+	if peer.Addr.IsValid() {
+		x.Peer = peer.Addr.String()
+		if trusted := t.trusted[l.index]; contains(trusted, peer.Addr) {
+			addr, ok := forwardedFor(peer.Addr, r.Header["X-Forwarded-For"], trusted)
+			if !ok {
+				return peer, ambiguous("a trusted proxy sent an X-Forwarded-For that is no list of addresses; have it write addresses alone")
+			}
+			peer.Addr, peer.Forwarded = addr, true
+			x.Peer = addr.String() + " by " + x.Peer
+		}
+	}
+	if !peer.Addr.IsValid() || !peer.Forwarded && peer.Addr.IsLoopback() && t.knowsUsers {
+		if peer.User = peerUser(r.Context()); peer.User != nil {
+			x.Peer += " uid " + strconv.FormatUint(uint64(peer.User.UID), 10)
+		}
+	}
+	return peer, nil
+}
+
+// trusted are the listener's trusted proxies.
+func (l ListenerConfig) trusted() []netip.Prefix {
+	var prefixes []netip.Prefix
+	for _, text := range l.TrustedProxies {
+		if prefix, err := netip.ParsePrefix(text); err == nil { // Resolve noted the others
+			prefixes = append(prefixes, prefix.Masked())
+		}
+	}
+	return prefixes
+}
+
+func contains(prefixes []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// forwardedFor returns whom a trusted proxy at peer speaks for: the last address in
+// X-Forwarded-For that is no trusted proxy's, since all before it can be made up.
+// It reports false for what is no address.
+func forwardedFor(peer netip.Addr, lines []string, trusted []netip.Prefix) (netip.Addr, bool) {
+	if len(lines) == 0 {
+		return peer, true
+	}
+	hops := strings.Split(strings.Join(lines, ","), ",")
+	addr := peer
+	for _, hop := range slices.Backward(hops) {
+		hop = textproto.TrimString(hop)
+		one, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(hop, "["), "]"))
+		if err != nil {
+			at, errPort := netip.ParseAddrPort(hop)
+			if errPort != nil {
+				return netip.Addr{}, false
+			}
+			one = at.Addr()
+		}
+		if addr = one.Unmap().WithZone(""); !contains(trusted, addr) {
+			break
+		}
+	}
+	return addr, true
+}
+
+// proof has a bearer token checked that says it is of a kind that tells callers; nil
+// if there is none.
+func (t *table) proof(r *http.Request, x *Exchange) (*policy.Proof, error) {
+	scheme, token := authorization(r.Header)
+	if scheme != "bearer" {
+		return nil, nil
+	}
+	for _, verifier := range t.deps.Verifiers {
+		if !verifier.Claims(token) {
+			continue
+		}
+		x.inboundKnown = true
+		proof, err := verifier.Verify(r.Context(), token)
+		switch {
+		case err == nil:
+			return proof, nil
+		case errors.Is(err, policy.ErrCannotTell):
+			return nil, &Error{Code: "identity_unavailable", Key: "policy.identity", RetryAfter: time.Second, Err: err,
+				Detail: "who calls cannot be told now, because the place that says whether its token is good does not answer; send the request again"}
+		}
+		e := unknownCaller(true)
+		e.Err = err
+		return nil, e
+	}
+	return nil, nil
 }
 
 // shownKeys returns what of a request's headers may be its caller's key, and fills
@@ -74,14 +185,15 @@ func (t *table) shownKeys(h http.Header, x *Exchange) (keys []policy.KeyHash, go
 	return keys, true
 }
 
-func unknownCaller(hasKeys bool) error {
-	if !hasKeys {
+// unknownCaller is the only 401 of bearerd's own, where a credential would help.
+func unknownCaller(credentialHelps bool) *Error {
+	if !credentialHelps {
 		return &Error{Code: "caller_unknown", Key: "policy.callers",
 			Detail: "no caller is known at your address; to serve it, add one under policy.callers"}
 	}
 	return &Error{Code: "caller_unknown", Key: "policy.callers", status: http.StatusUnauthorized,
 		header: http.Header{"Www-Authenticate": {`Basic realm="bearerd"`, `Bearer realm="bearerd"`}},
-		Detail: "no caller is known by your address or key; send a caller's key as Basic password, Bearer or X-Api-Key (a Globus tool: as its client secret)"}
+		Detail: "no caller is known by your address, key or token; send a caller's key as Basic password, Bearer or X-Api-Key (a Globus tool: as its client secret), or the token that tells who you are as Bearer"}
 }
 
 // authorization returns the scheme, in lower case, and what may be a key or a
@@ -103,12 +215,17 @@ func authorization(h http.Header) (scheme, credential string) {
 	return scheme, ""
 }
 
-// refuseInbound refuses an Authorization of the caller's own where the upstream
-// says inbound_authorization: refuse. A placeholder and a caller's key are
-// bearerd's, and pass.
+// refuseInbound notes an Authorization of the caller's own, and refuses it where the
+// upstream says inbound_authorization: refuse. A placeholder, a caller's key and a
+// token that tells who calls are for bearerd, and pass.
 func (u *Upstream) refuseInbound(r *http.Request, x *Exchange) error {
-	if !u.refusesInbound || x.inboundKnown || len(r.Header["Authorization"]) == 0 {
+	if x.inboundKnown || len(r.Header["Authorization"]) == 0 {
 		return nil
 	}
+	x.Inbound = "replaced"
+	if !u.refusesInbound {
+		return nil
+	}
+	x.Inbound = "refused"
 	return ambiguous("this upstream is set to refuse a caller's own Authorization (inbound_authorization: refuse); send none, bearerd sets its own")
 }

@@ -42,7 +42,7 @@ func TestPath_ForwardedAsDecided(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			w := newWire(t)
 			s := to(t, w.url+"/base/")
-			s.upstreams = map[string]proxy.UpstreamConfig{"up": {URL: w.url + "/base/", InsecureHTTP: true, Path: mode}}
+			s.upstreams = map[string]proxy.UpstreamConfig{"up": {URL: w.url + "/base/", InsecureHTTP: true, Private: true, Path: mode}}
 			r := newRig(t, s)
 			forwarded := 0
 			for _, form := range everyByte() {
@@ -69,7 +69,7 @@ func TestPath_ForwardedAsDecided(t *testing.T) {
 func TestQuery_ForwardedAsSent(t *testing.T) {
 	w := newWire(t)
 	r := newRig(t, to(t, w.url))
-	queries := append(everyByte(), "", "x=1;y=2&z=3", "b=2&a=1&f=x;y", "path=%2F~%2Fa+b%2F%C3%BC%2B%25", "a=ü&b=[1]|\"<>", "?", "a??b", strings.Repeat("a&", 4000))
+	queries := append(everyByte(), "", "x=1;y=2&z=3", "b=2&a=1&f=x;y", "path=%2F~%2Fa+b%2F%C3%BC%2B%25", "a=ü&b=[1]|\"<>", "?", "a??b", strings.Repeat("a&", 999))
 	forwarded := 0
 	for _, query := range queries {
 		sent := "/v1/x?" + query
@@ -93,7 +93,7 @@ func TestQuery_ForwardedAsSent(t *testing.T) {
 func TestPath_RefusesWhatServersReadDifferently(t *testing.T) {
 	w := newWire(t)
 	strict := to(t, w.url+"/v0.10")
-	strict.upstreams["files"] = proxy.UpstreamConfig{URL: w.url + "/v0.10", InsecureHTTP: true, Path: "files", Credential: "up"}
+	strict.upstreams["files"] = proxy.UpstreamConfig{URL: w.url + "/v0.10", InsecureHTTP: true, Private: true, Path: "files", Credential: "up"}
 	strict.rules = anything("up", "files")
 	r := newRig(t, strict)
 	for _, tt := range []struct {
@@ -130,7 +130,7 @@ func TestPath_RefusesWhatServersReadDifferently(t *testing.T) {
 		{"/a%00b", false, false},
 		{"/a%0d%0aX-Inj:1", false, false},
 		{"/a%7f", false, false},
-		{"/%c0%ae%c0%ae/b", false, true},
+		{"/%c0%ae%c0%ae/b", false, false},
 		{"/%zz", false, false},
 		{"/%u002e", false, false},
 		{"/a%", false, false},

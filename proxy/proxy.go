@@ -3,6 +3,7 @@ package proxy
 import (
 	"maps"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"sync/atomic"
@@ -19,8 +20,15 @@ type Deps struct {
 	Shim       Shim
 	// Asked returns the scopes that a credential is asked for with; nil for one
 	// that is not by grant. Nil: no consent is granted, as nobody knows to what.
-	Asked   func(credential string) []string
-	Egress  Egress   // the way out; nil: straight
+	Asked  func(credential string) []string
+	Egress Egress // the way out; nil: straight
+	// Verifiers check bearer tokens that tell who calls; the first that claims one
+	// checks it.
+	Verifiers []policy.Verifier
+	Limiter   *policy.Limiter // of what rules allow at a time; nil: no limits
+	// Audit is told of what a rule allows before it is forwarded, and whose error
+	// keeps it from being forwarded; nil: nobody is told.
+	Audit   func(*Exchange) error
 	Observe Observer // nil: nobody is told
 	// InFlight is told when an upstream has one more or one less request to serve;
 	// nil: nobody is.
@@ -32,6 +40,7 @@ type Deps struct {
 type Proxy struct {
 	table    atomic.Pointer[table]
 	draining atomic.Bool
+	budget   budget
 }
 
 // Listener is the handler for what comes in on one listener of the Config. All
@@ -45,16 +54,19 @@ type Listener struct {
 type table struct {
 	deps      Deps
 	listeners []ListenerConfig
-	hosts     [][]string // names accepted in Host, by listener
-	upstreams map[string]*Upstream
-	bounds    map[string]bound // by credential
-	router    router
+	hosts     [][]string       // names accepted in Host, by listener
+	trusted   [][]netip.Prefix // proxies whose X-Forwarded-For counts, by listener
+	// knowsUsers says that callers are told by the user at the other end.
+	knowsUsers bool
+	upstreams  map[string]*Upstream
+	bounds     map[string]bound // by credential
+	router     router
 }
 
 // New makes a Proxy of a Config that was resolved without mistakes. Bindings
 // says which upstream each credential is for; see Config.Bind.
 func New(cfg Config, deps Deps, bindings map[string]string) *Proxy {
-	p := &Proxy{}
+	p := &Proxy{budget: newBudget()}
 	p.Reload(cfg, deps, bindings)
 	return p
 }
@@ -69,6 +81,8 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 		upstreams: map[string]*Upstream{},
 		bounds:    map[string]bound{},
 	}
+	needs := deps.Policy.Needs()
+	t.knowsUsers = needs.Users || needs.Groups
 	var hostRoutes []string
 	for name, u := range cfg.Upstreams {
 		var before *Upstream
@@ -82,6 +96,7 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 	}
 	for _, l := range cfg.Listeners {
 		t.hosts = append(t.hosts, slices.Concat(l.ownNames(), lower(l.Hosts), hostRoutes))
+		t.trusted = append(t.trusted, l.trusted())
 	}
 	for credential, upstream := range bindings {
 		if authorizer, ok := deps.Authorizer(credential); ok {

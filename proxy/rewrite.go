@@ -7,37 +7,20 @@ import (
 	"strings"
 )
 
-// callerHeaders say who somebody is, or what was asked of another proxy. They
-// are about the caller's side and end here; X-Forwarded-* goes with them.
-var callerHeaders = []string{
-	"Authorization", "Proxy-Authorization", "Cookie", "Forwarded", "X-Real-Ip", "X-Remote-User",
-	"X-Original-Url", "X-Rewrite-Url", "X-Client-Ip", "True-Client-Ip", "Max-Forwards",
-	// ReverseProxy would let an upgrade through, and nothing sees what follows one.
-	"Connection", "Upgrade", "Http2-Settings",
-}
-
 // rewrite makes the outbound request, but for its credential.
 func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In)
 	pr.Out.URL = u.target(x.Path, x.Query)
 	pr.Out.Host = "" // the URL's
-	dropCallerHeaders(pr.Out.Header)
+	u.dropCallerHeaders(pr.Out.Header)
+	if x.requiredHeader != "" {
+		delete(pr.Out.Header, x.requiredHeader) // it was for bearerd
+	}
 	if x.hasKeys {
 		delete(pr.Out.Header, keyHeader) // it may be a caller's; elsewhere it is the tool's business with the upstream
 	}
 	if pr.Out.GetBody != nil {
 		pr.Out.Header.Del("Expect") // the whole body is here already
-	}
-}
-
-func dropCallerHeaders(h http.Header) {
-	for _, name := range callerHeaders {
-		delete(h, name)
-	}
-	for name := range h {
-		if strings.HasPrefix(name, "X-Forwarded-") {
-			delete(h, name)
-		}
 	}
 }
 
@@ -57,8 +40,7 @@ func (u *Upstream) answer(resp *http.Response) error {
 	if resp.StatusCode < 200 || resp.StatusCode > 599 {
 		return &Error{Code: "upstream_invalid", Detail: "upstream " + u.name + " answered with a status that HTTP does not have"}
 	}
-	resp.Header.Del("Set-Cookie") // the account's session would be every caller's
-	resp.Header.Del(errorHeader)  // ours alone
+	dropAnswerHeaders(resp.Header, resp.StatusCode)
 	for i, location := range resp.Header["Location"] {
 		resp.Header["Location"][i] = u.relocate(location, exchangeOf(resp.Request).prefix)
 	}

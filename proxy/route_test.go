@@ -15,8 +15,8 @@ func TestRoute_FindsUpstreamByPrefixAndHost(t *testing.T) {
 	token := staticToken(t)
 	r := newRig(t, settings{
 		upstreams: map[string]proxy.UpstreamConfig{
-			"one": {URL: one.url, InsecureHTTP: true, Host: "One.localhost"},
-			"two": {URL: two.url + "/v1", InsecureHTTP: true, Prefix: "/one/deeper"},
+			"one": {URL: one.url, InsecureHTTP: true, Private: true, Host: "One.localhost"},
+			"two": {URL: two.url + "/v1", InsecureHTTP: true, Private: true, Prefix: "/one/deeper"},
 		},
 		rules:       anything("one", "two"),
 		authorizers: map[string]credentials.Authorizer{"one": token, "two": token},
@@ -64,7 +64,7 @@ func first(heads []string) string {
 func TestRoute_ListenerOfOneUpstreamHasNoPrefix(t *testing.T) {
 	one, two := newWire(t), newWire(t)
 	s := to(t, one.url)
-	s.upstreams["two"] = proxy.UpstreamConfig{URL: two.url, InsecureHTTP: true}
+	s.upstreams["two"] = proxy.UpstreamConfig{URL: two.url, InsecureHTTP: true, Private: true}
 	s.authorizers["two"] = staticToken(t)
 	s.rules = anything("up", "two")
 	s.listener.Upstream = "up"
@@ -165,8 +165,8 @@ func TestForward_NoCredentialMayGoAnywhere(t *testing.T) {
 	one, two := newWire(t), newWire(t)
 	r := newRig(t, settings{
 		upstreams: map[string]proxy.UpstreamConfig{
-			"one": {URL: one.url, InsecureHTTP: true, Credential: credentials.NoCredential},
-			"two": {URL: two.url, InsecureHTTP: true, Credential: credentials.NoCredential},
+			"one": {URL: one.url, InsecureHTTP: true, Private: true, Credential: credentials.NoCredential},
+			"two": {URL: two.url, InsecureHTTP: true, Private: true, Credential: credentials.NoCredential},
 		},
 		rules: anything("one", "two"),
 	})

@@ -58,7 +58,16 @@ func (t *table) shim(w http.ResponseWriter, r *http.Request, x *Exchange) (answe
 		return false, &Error{Code: "denied", Key: "policy.rules", oauth: "access_denied",
 			Detail: "caller " + x.Caller + " is allowed nothing by any rule, and so is given no token"}
 	}
-	form, err := readForm(r, x.spooled)
+	if err := spool(w, r, x, spoolBytes); err == errBudget {
+		return false, overloaded("too many bodies are being read; send the request again")
+	} else if err != nil {
+		return false, err
+	}
+	sent := x.body.head
+	if !x.body.whole {
+		sent = nil // longer than any token request
+	}
+	form, err := readForm(r, sent)
 	if err != nil && path != tokenPath {
 		return false, nil
 	}

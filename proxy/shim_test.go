@@ -369,7 +369,7 @@ func TestInboundAuthorization_RefuseTakesOnlyWhatIsBearerds(t *testing.T) {
 	w := newWire(t)
 	s := shimmed(t, newGlobus(t, emulator.Config{}))
 	s.cron()
-	s.upstreams["transfer"] = proxy.UpstreamConfig{URL: w.url, InsecureHTTP: true, InboundAuthorization: "refuse"}
+	s.upstreams["transfer"] = proxy.UpstreamConfig{URL: w.url, InsecureHTTP: true, Private: true, InboundAuthorization: "refuse"}
 	r := newRig(t, s)
 	sealed := r.ask(emulator.TransferScope, "Authorization", "Basic "+basicOf("x", callerKey)).AccessToken
 	for _, tt := range []struct {

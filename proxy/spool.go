@@ -6,52 +6,123 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
-	// spoolBytes is how long a body is at most to be read whole before anything
-	// is decided or sent; such a body can be sent again if the token is refused.
+	// spoolBytes is how long a body is at most to be read whole before it is sent;
+	// such a body can be sent again if the token is refused.
 	spoolBytes = 64 << 10
-	// spoolTime is how long a caller may take to send such a body.
+	// spoolTime is how long a caller may take to send such a body, and again for
+	// every MiB more that a rule wants to see.
 	spoolTime = 30 * time.Second
+	// budgetBytes is how much of callers' bodies is held at once.
+	budgetBytes = 64 << 20
 )
 
-// spool reads a small body whole, so that one that breaks off never reaches the
-// upstream, and returns the request with a body that can be sent again. A larger
-// one is left to stream, and will be sent once.
-func spool(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, error) {
-	if r.ContentLength == 0 {
-		return r, nil
+// budget is what all requests together may hold of their bodies.
+type budget struct{ *semaphore.Weighted }
+
+func newBudget() budget { return budget{semaphore.NewWeighted(budgetBytes)} }
+
+// errBudget is that the budget is spent.
+var errBudget = errors.New("the budget for bodies is spent")
+
+// body is a request's body as far as it was read ahead of the upstream.
+type body struct {
+	head   []byte
+	whole  bool // head is all of it
+	held   int64
+	budget budget
+}
+
+// release gives back what it holds. Nothing reads it any more.
+func (b *body) release() {
+	if b.held > 0 {
+		b.budget.Release(b.held)
 	}
-	if r.ContentLength > spoolBytes {
-		stream(w)
-		return withBody(r, counted{r.Body, x}), nil
+	b.held = 0
+}
+
+// read reads on until the body has ended or more than upto bytes of it are here.
+// It returns errBudget where they may not be held.
+func (b *body) read(from io.Reader, length, upto int64) error {
+	for !b.whole && int64(len(b.head)) <= upto {
+		if len(b.head) == cap(b.head) {
+			want := min(max(2*int64(cap(b.head)), 4<<10), upto+1)
+			if 0 <= length && length < want {
+				want = length + 1 // one more, to see the end
+			}
+			if want > b.held {
+				if !b.budget.TryAcquire(want - b.held) {
+					return errBudget
+				}
+				b.held = want
+			}
+			b.head = append(make([]byte, 0, want), b.head...)
+		}
+		n, err := from.Read(b.head[len(b.head):cap(b.head)])
+		b.head = b.head[:len(b.head)+n]
+		switch {
+		case err == io.EOF:
+			b.whole = true
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// spool reads a body ahead, up to that many bytes; what is longer is left to come.
+func spool(w http.ResponseWriter, r *http.Request, x *Exchange, upto int64) error {
+	if r.ContentLength == 0 {
+		x.body.whole = true
+	}
+	if x.body.whole || int64(len(x.body.head)) > upto {
+		return nil
 	}
 	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(spoolTime)) // not every ResponseWriter has a connection
-	head, err := io.ReadAll(io.LimitReader(r.Body, spoolBytes+1))
+	_ = deadline.SetReadDeadline(time.Now().Add(spoolTime * time.Duration(1+upto>>20))) // not every ResponseWriter has a connection
+	err := x.body.read(r.Body, r.ContentLength, upto)
 	_ = deadline.SetReadDeadline(time.Time{})
-	if err != nil {
-		return r, &Error{Code: "body_unreadable", Detail: "the request's body broke off or its framing is wrong", Err: errors.New("reading the caller's body")}
+	switch {
+	case err == errBudget:
+		return err
+	case err != nil:
+		x.closes = true
+		return &Error{Code: "body_unreadable", Detail: "the request's body broke off or its framing is wrong", Err: errors.New("reading the caller's body")}
+	case len(r.Trailer) > 0:
+		x.closes = true
+		return ambiguous("the request has trailers, which are not forwarded; send them as headers")
 	}
-	if len(head) > spoolBytes {
+	return nil
+}
+
+// withBody returns the request with what was read of its body in front of what was
+// not. A body that is here as a whole can be sent again; another is left to
+// stream, and will be sent once. A small one that nobody asked for is read whole
+// first, so that one that breaks off never reaches the upstream.
+func withBody(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, error) {
+	if r.ContentLength <= spoolBytes {
+		if err := spool(w, r, x, spoolBytes); err != nil && err != errBudget {
+			return nil, err
+		}
+	}
+	out := new(http.Request) // a copy: the request is the server's own
+	*out = *r
+	switch {
+	case r.ContentLength == 0:
+	case !x.body.whole:
 		stream(w)
-		rest := struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(head), r.Body), r.Body}
-		return withBody(r, counted{rest, x}), nil
-	}
-	x.spooled = head
-	out := withBody(r, nil)
-	out.GetBody = func() (io.ReadCloser, error) {
-		return counted{io.NopCloser(bytes.NewReader(head)), x}, nil
-	}
-	out.Body, _ = out.GetBody()
-	out.ContentLength = int64(len(head))
-	out.TransferEncoding = nil
-	if len(head) == 0 {
-		out.Body, out.GetBody = http.NoBody, nil
+		out.Body = &counted{io.MultiReader(bytes.NewReader(x.body.head), r.Body), r, x}
+	case len(x.body.head) == 0:
+		out.Body, out.ContentLength, out.TransferEncoding = http.NoBody, 0, nil
+	default:
+		head := x.body.head
+		out.GetBody = func() (io.ReadCloser, error) { return &counted{bytes.NewReader(head), nil, x}, nil }
+		out.Body, _ = out.GetBody()
+		out.ContentLength, out.TransferEncoding = int64(len(head)), nil
 	}
 	return out, nil
 }
@@ -61,25 +132,31 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, 
 // the upstream would see a shorter body that ends well.
 func stream(w http.ResponseWriter) { _ = http.NewResponseController(w).EnableFullDuplex() }
 
-// withBody copies the request, which is the server's own, and sets the copy's body.
-func withBody(r *http.Request, body io.ReadCloser) *http.Request {
-	out := new(http.Request)
-	*out = *r
-	out.Body = body
-	return out
-}
-
 // counted counts what the transport reads of a body, and notes if it breaks off.
 type counted struct {
-	io.ReadCloser
-	x *Exchange
+	io.Reader
+	of *http.Request // whose body it streams; nil for one that was read whole
+	x  *Exchange
 }
 
-func (c counted) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p)
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
 	c.x.sent.Add(int64(n))
+	if err == io.EOF && c.of != nil && len(c.of.Trailer) > 0 {
+		err = errTrailers // or the upstream would take the message for whole
+	}
 	if err != nil && err != io.EOF {
 		c.x.broken.Store(true)
 	}
 	return n, err
+}
+
+var errTrailers = errors.New("the request has trailers, which are not forwarded")
+
+// Close lets go of a body that streams.
+func (c *counted) Close() error {
+	if c.of == nil {
+		return nil
+	}
+	return c.of.Body.Close()
 }

@@ -21,6 +21,7 @@ type Upstream struct {
 	files      bool
 	way        *way
 
+	headers        HeadersConfig
 	refusesInbound bool
 	hasShim        bool
 	consents       bool              // grants consent that upstreams ask for; see consent.go
@@ -36,6 +37,7 @@ func newUpstream(name string, cfg UpstreamConfig, egress egressWay, before *Upst
 		name: name, base: base, prefix: cfg.Prefix, host: cfg.Host,
 		credential: cfg.Credential, files: cfg.Path == "files",
 		way:            egress.to(cfg.URL, before),
+		headers:        cfg.Headers,
 		refusesInbound: cfg.InboundAuthorization == "refuse",
 		hasShim:        cfg.TokenShim != nil && *cfg.TokenShim,
 		consents:       cfg.Consent == "auto",

@@ -160,8 +160,8 @@ func TestAdmin_IsNothingForWebPagesAndForeignHosts(t *testing.T) {
 
 // metricNames are the contract's.
 var metricNames = []string{
-	"bearerd_breaker_state", "bearerd_build_info", "bearerd_config_last_reload_success_timestamp_seconds", "bearerd_config_last_reload_successful",
-	"bearerd_denied_total", "bearerd_errors_total", "bearerd_log_dropped_total", "bearerd_request_bytes_total", "bearerd_request_duration_seconds",
+	"bearerd_audit_errors_total", "bearerd_breaker_state", "bearerd_build_info", "bearerd_config_last_reload_success_timestamp_seconds", "bearerd_config_last_reload_successful",
+	"bearerd_denied_total", "bearerd_errors_total", "bearerd_inbound_authorization_total", "bearerd_log_dropped_total", "bearerd_request_bytes_total", "bearerd_request_duration_seconds",
 	"bearerd_requests_in_flight", "bearerd_requests_total", "bearerd_response_bytes_total", "bearerd_store_errors_total",
 	"bearerd_token_expiry_timestamp_seconds", "bearerd_token_renewal_duration_seconds", "bearerd_token_renewals_total", "bearerd_token_uses_total",
 	"bearerd_upstream_request_duration_seconds",
@@ -177,6 +177,7 @@ func TestAdmin_MetricsHaveTheContractsNames(t *testing.T) {
 		t.Errorf("answered %d", status)
 	}
 	req, _ := http.NewRequest("DELETE", b.URL+"/transfer/v0.10/endpoint/x", nil)
+	req.Header.Set("Authorization", "Bearer of-its-own")
 	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -297,7 +298,7 @@ func TestToken_AFileOfASidecarIsPresentedToACentralBearerd(t *testing.T) {
 	central := harness.Start(t, config, harness.File("keys", fmt.Sprintf("%x\n%x\n", sha256.Sum256([]byte(first)), sha256.Sum256([]byte(second)))))
 	sidecar := harness.Start(t, `proxy:
   listeners: [{address: "127.0.0.1:0"}]
-  upstreams: {transfer: {url: "`+central.URL+`/transfer", insecure_http: true, credential: chained}}
+  upstreams: {transfer: {url: "`+central.URL+`/transfer", insecure_http: true, private: true, credential: chained}}
   drain: {delay: 0s}
 credentials:
   tokens: {chained: {token: "file:token"}}

@@ -37,6 +37,7 @@ var arrows = map[string][]string{
 var rooms = map[string]string{
 	"github.com/gorilla/mux":                                    "proxy/route.go",
 	"github.com/sony/gobreaker/v2":                              "proxy/breaker.go",
+	"golang.org/x/sync/semaphore":                               "proxy/spool.go",
 	"golang.org/x/sync/singleflight":                            "credentials/client_credentials.go",
 	"github.com/go-jose/go-jose/v4":                             "credentials/client_auth_jwt.go",
 	"github.com/go-jose/go-jose/v4/jwt":                         "credentials/client_auth_jwt.go",

@@ -262,7 +262,7 @@ func slow(t *testing.T) (upstream string, entered, release chan struct{}) {
 
 const slowConfig = `proxy:
   listeners: [{address: "127.0.0.1:0"}]
-  upstreams: {slow: {url: "%s", insecure_http: true, credential: none}}
+  upstreams: {slow: {url: "%s", insecure_http: true, private: true, credential: none}}
   drain: {delay: %s, timeout: 20s}
 policy:
   rules: [{name: all, callers: [local], upstreams: [slow], methods: [GET], paths: [/**]}]

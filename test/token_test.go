@@ -127,7 +127,7 @@ func TestToken_InterruptedEndsWith130(t *testing.T) {
 	t.Cleanup(func() { close(release) })
 	dir := t.TempDir()
 	config := "proxy: {upstreams: {x: {url: https://x.example.org}}}\n" +
-		"credentials:\n  clients: {c: {token_url: \"" + hanging.URL + "\", insecure_http: true, client_id: me, client_secret: env:SECRET}}\n  tokens: {x: {scopes: [read]}}\n"
+		"credentials:\n  clients: {c: {token_url: \"" + hanging.URL + "\", insecure_http: true, private: true, client_id: me, client_secret: env:SECRET}}\n  tokens: {x: {scopes: [read]}}\n"
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

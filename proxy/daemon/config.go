@@ -54,7 +54,8 @@ func (c *Config) resolve(m *mistakes) {
 	c.Admin.Resolve(m.under("admin"))
 	c.checkAddresses(m)
 	c.checkStore(m)
-	c.readKeys(m)
+	c.readCallers(m)
+	c.checkReach(m)
 	c.policy = policy.New(c.Policy, known, m.under("policy"))
 	c.bindings = c.Proxy.Bind(c.Policy.Rules, m)
 	c.checkCredentials(m)
@@ -142,22 +143,6 @@ func (c *Config) secretPaths() [][]any {
 		paths = append(paths, []any{"policy", "callers", i, "key"})
 	}
 	return paths
-}
-
-// readKeys reads what callers' keys name: package policy reads no files.
-func (c *Config) readKeys(m *mistakes) {
-	for i, caller := range c.Policy.Callers {
-		if caller.Key == "" {
-			continue
-		}
-		sums, err := credentials.Reference(caller.Key).ReadHashes()
-		if err != nil {
-			m.Add([]any{"policy", "callers", i, "key"}, "%v", err)
-		}
-		for _, sum := range sums {
-			c.Policy.Callers[i].Keys = append(c.Policy.Callers[i].Keys, sum)
-		}
-	}
 }
 
 // checkCredentials notes credentials that upstreams and rules name but nobody defines.

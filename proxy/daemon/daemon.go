@@ -120,6 +120,9 @@ func Run(ctx context.Context, options Options) error {
 		defer signal.Stop(stops)
 		defer signal.Stop(reloads)
 	}
+	if err := checkDebug(os.Getenv("GODEBUG")); err != nil {
+		return err
+	}
 	cfg, err := Load(options.ConfigPath, options.Overrides)
 	if err != nil {
 		return err
@@ -142,6 +145,9 @@ func Run(ctx context.Context, options Options) error {
 	}
 	if os.Getenv("HTTPS_PROXY")+os.Getenv("https_proxy") != "" && cfg.Proxy.ProxyURL == "" {
 		d.log.Info().Msg("HTTPS_PROXY is set and not used; set proxy.proxy_url to env to go out through it")
+	}
+	if cfg.localMeansEverybody() {
+		d.log.Warn().Msg("this machine has several users, and callers: [local] is any of them; for yourself alone add {name: me, user: self} under policy.callers and write callers: [me]")
 	}
 	if err := d.listen(); err != nil {
 		return err

@@ -27,12 +27,12 @@ type DemoOptions struct {
 const demoConfig = `proxy:
   listeners: [{address: "%s"}]
   upstreams:
-    auth:     {preset: auth, url: "%s", insecure_http: true}
-    transfer: {preset: transfer, url: "%s", insecure_http: true}
+    auth:     {preset: auth, url: "%s", insecure_http: true, private: true}
+    transfer: {preset: transfer, url: "%s", insecure_http: true, private: true}
   drain: {delay: 0s}
 credentials:
   clients:
-    globus: {preset: globus, token_url: "%s/v2/oauth2/token", insecure_http: true, client_id: %s, client_secret: "file:%s"}
+    globus: {preset: globus, token_url: "%s/v2/oauth2/token", insecure_http: true, private: true, client_id: %s, client_secret: "file:%s"}
 policy:
   rules:
     - {name: read, callers: [local], upstreams: [auth, transfer], allow: [read]}

@@ -32,10 +32,12 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	requests, errors, denied, renewals, uses, storeErrors *prometheus.CounterVec
+	inbound                                               *prometheus.CounterVec
 	received, sent                                        *prometheus.CounterVec
 	duration, upstreamDuration, renewalDuration           *prometheus.HistogramVec
 	inFlight                                              *prometheus.GaugeVec
 	reloaded, reloadedAt                                  prometheus.Gauge
+	auditErrors                                           prometheus.Counter
 }
 
 // buckets are of seconds: a request takes as long as its upstream does.
@@ -62,6 +64,7 @@ func New(deps Deps) *Metrics {
 	m.requests = counter("requests_total", "Requests answered.", "upstream", "method", "status")
 	m.errors = counter("errors_total", "Answers of bearerd's own, by their Bearerd-Error code.", "upstream", "code")
 	m.denied = counter("denied_total", "Requests that policy denied.", "caller", "upstream", "rule")
+	m.inbound = counter("inbound_authorization_total", "Requests with an Authorization of the caller's own, by what became of it.", "caller", "result")
 	m.received = counter("response_bytes_total", "Bytes of responses' bodies sent to callers.", "upstream")
 	m.sent = counter("request_bytes_total", "Bytes of requests' bodies sent to upstreams.", "upstream")
 	m.duration = histogram("request_duration_seconds", "From a request's arrival to its answer's end.", "upstream")
@@ -71,6 +74,7 @@ func New(deps Deps) *Metrics {
 	m.renewalDuration = histogram("token_renewal_duration_seconds", "How long token requests took.", "credential")
 	m.uses = counter("token_uses_total", "Tokens put on requests, by how they stood.", "credential", "state")
 	m.storeErrors = counter("store_errors_total", "Operations of the token store that failed.", "op")
+	m.auditErrors = counter("audit_errors_total", "Audit lines that could not be written.").WithLabelValues()
 	m.reloaded = gauge("config_last_reload_successful", "Whether the last load of the configuration was good (1).").WithLabelValues()
 	m.reloadedAt = gauge("config_last_reload_success_timestamp_seconds", "When the configuration in force was loaded.").WithLabelValues()
 	gauge("build_info", "The running version; always 1.", "version", "go_version").WithLabelValues(deps.Version, deps.Go).Set(1)
@@ -108,6 +112,9 @@ func (m *Metrics) Request(x *proxy.Exchange) {
 	}
 	if x.Decision == "deny" {
 		m.denied.WithLabelValues(x.Caller, x.Upstream, x.Rule).Inc()
+	}
+	if x.Inbound != "" {
+		m.inbound.WithLabelValues(x.Caller, x.Inbound).Inc()
 	}
 	if x.TokenState != "" {
 		m.uses.WithLabelValues(x.Credential, string(x.TokenState)).Inc()
@@ -157,6 +164,9 @@ func (m *Metrics) Consented(c credentials.Consented) {
 
 // StoreError tells that an operation of the store failed.
 func (m *Metrics) StoreError(op string, _ error) { m.storeErrors.WithLabelValues(op).Inc() }
+
+// AuditError tells that an audit line could not be written.
+func (m *Metrics) AuditError() { m.auditErrors.Inc() }
 
 // Reloaded tells whether a configuration was put in force.
 func (m *Metrics) Reloaded(ok bool) {

@@ -59,12 +59,12 @@ func Config(g *Globus, rules ...string) string {
 	fmt.Fprintf(&b, `proxy:
   listeners: [{address: "127.0.0.1:0"}]
   upstreams:
-    auth:     {preset: auth, url: "%s", insecure_http: true}
-    transfer: {preset: transfer, url: "%s", insecure_http: true}
+    auth:     {preset: auth, url: "%s", insecure_http: true, private: true}
+    transfer: {preset: transfer, url: "%s", insecure_http: true, private: true}
   drain: {delay: 0s}
 credentials:
   clients:
-    globus: {preset: globus, token_url: "%s/v2/oauth2/token", insecure_http: true, client_id: "%s", client_secret: "file:%s"}
+    globus: {preset: globus, token_url: "%s/v2/oauth2/token", insecure_http: true, private: true, client_id: "%s", client_secret: "file:%s"}
 `, g.AuthURL, g.TransferURL, g.AuthURL, g.ClientID, secretFile)
 	if g.Margin > 0 {
 		fmt.Fprintf(&b, "  margin: %v\n", g.Margin)

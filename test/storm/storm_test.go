@@ -61,7 +61,7 @@ func ours(t *testing.T, e *endpoint) getter {
 	t.Setenv(secretVariable, "secret")
 	cfg := credentials.Config{
 		Clients: map[string]credentials.ClientConfig{"c": {
-			TokenURL: e.URL, InsecureHTTP: true, ClientID: "id", ClientSecret: credentials.References{"env:" + secretVariable},
+			TokenURL: e.URL, InsecureHTTP: true, Private: true, ClientID: "id", ClientSecret: credentials.References{"env:" + secretVariable},
 		}},
 		Tokens: map[string]credentials.TokenConfig{"a": {Scopes: []string{"a"}}},
 		Margin: credentials.DefaultMargin,

@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+)
+
+// HeadersConfig is what of a caller's own an upstream is told after all.
+type HeadersConfig struct {
+	Cookies []string `yaml:"cookies"` // names of cookies that are forwarded; default none
+	// Allow are headers that are forwarded although they are of those that say who
+	// somebody is. Never Authorization or what is about the connection.
+	Allow []string `yaml:"allow"`
+}
+
+// callerHeaders say who somebody is, or what was asked of another proxy. They
+// are about the caller's side and end here, with all that begin as callerPrefixes.
+var callerHeaders = []string{
+	"Authorization", "Proxy-Authorization", "Cookie", "Forwarded", "Max-Forwards", "Early-Data",
+	"X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "Fastly-Client-Ip",
+	"Remote-User", "Remote-Groups", "Remote-Email", "Remote-Name", "X-Remote-User", "X-User", "X-User-Id", "X-Authenticated-User",
+	"X-Rewrite-Url", "X-Client-Cert", "X-Client-Dn", "Client-Cert", "Client-Cert-Chain",
+	// ReverseProxy would let an upgrade through, and nothing sees what follows one.
+	"Connection", "Upgrade", "Http2-Settings",
+}
+
+var callerPrefixes = []string{
+	"X-Forwarded-", "X-Original-", "X-Remote-", "X-Auth-Request-", "X-Authenticated-", "X-Webauth-", "X-Ssl-", "Ssl-Client-",
+	"X-Goog-Authenticated-", "X-Goog-Iap-", "X-Amzn-Oidc-", "X-Ms-Client-Principal", "X-Envoy-", "Cf-Access-", "Tailscale-User-",
+}
+
+// neverAllowed are those that allow: may not name: ours to set, or the connection's.
+var neverAllowed = []string{
+	"Authorization", "Proxy-Authorization", "Cookie", "Connection", "Upgrade", "Http2-Settings", "Host", "Te", "Trailer",
+	"Transfer-Encoding", "Content-Length", "Keep-Alive", "Proxy-Connection", "Expect", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
+}
+
+// dropCallerHeaders takes off what is about the caller's side.
+func (u *Upstream) dropCallerHeaders(h http.Header) {
+	cookies := u.keptCookies(h["Cookie"])
+	for _, name := range callerHeaders {
+		if !slices.Contains(u.headers.Allow, name) {
+			delete(h, name)
+		}
+	}
+	for name := range h {
+		if isCallers(name) && !slices.Contains(u.headers.Allow, name) {
+			delete(h, name)
+		}
+	}
+	if cookies != "" {
+		h["Cookie"] = []string{cookies}
+	}
+}
+
+// withoutUpgrade takes off the wish for another protocol, which is ignored (RFC 9110
+// §7.8), before ReverseProxy looks at it. The request is not the server's own; its
+// header is.
+func withoutUpgrade(r *http.Request) *http.Request {
+	if len(r.Header["Upgrade"]) > 0 {
+		r.Header = r.Header.Clone()
+		delete(r.Header, "Upgrade")
+	}
+	return r
+}
+
+func isCallers(name string) bool {
+	return slices.ContainsFunc(callerPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// keptCookies returns those that the upstream is told, as they came.
+func (u *Upstream) keptCookies(lines []string) string {
+	if len(u.headers.Cookies) == 0 {
+		return ""
+	}
+	var kept []string
+	for _, line := range lines {
+		for pair := range strings.SplitSeq(line, ";") {
+			pair = textproto.TrimString(pair)
+			if name, _, _ := strings.Cut(pair, "="); slices.Contains(u.headers.Cookies, name) {
+				kept = append(kept, pair)
+			}
+		}
+	}
+	return strings.Join(kept, "; ")
+}
+
+// resolve brings the names into the form that net/http has them in, and notes what
+// can be none or may not be forwarded.
+func (c *HeadersConfig) resolve(path []any, m Mistakes) {
+	for i, name := range c.Allow {
+		canonical := textproto.CanonicalMIMEHeaderKey(name)
+		switch at := append(path, "allow", i); {
+		case name == "" || strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
+			m.Add(at, "%q is no header's name; write one such as X-Real-Ip", name)
+		case slices.Contains(neverAllowed, canonical):
+			m.Add(at, "%s is never forwarded; leave it out (cookies have a list of their own, cookies:)", canonical)
+		case !slices.Contains(callerHeaders, canonical) && !isCallers(canonical):
+			m.Add(at, "%s is forwarded anyway; leave it out", canonical)
+		}
+		c.Allow[i] = canonical
+	}
+	for i, name := range c.Cookies {
+		if name == "" || strings.ContainsAny(name, "=; \t,\"") {
+			m.Add(append(path, "cookies", i), "%q is no cookie's name; write the name alone", name)
+		}
+	}
+}
+
+// droppedAnswers are what of an upstream's answer is about its own pages in a
+// browser, or about its credentials; they end here, with all of CORS.
+var droppedAnswers = []string{
+	"Set-Cookie", "Set-Cookie2", "Proxy-Authenticate", "Proxy-Authentication-Info", "Authentication-Info", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data",
+	"Refresh", "Server", "Public-Key-Pins", "Nel", "Report-To", "Reporting-Endpoints", "Service-Worker-Allowed", "Sourcemap", "X-Sourcemap",
+}
+
+// dropAnswerHeaders takes off what the caller is not told. A 401 keeps its
+// WWW-Authenticate, without which it would be none (RFC 9110 §15.5.2).
+func dropAnswerHeaders(h http.Header, status int) {
+	for _, name := range droppedAnswers {
+		delete(h, name)
+	}
+	for name := range h {
+		if strings.HasPrefix(name, "Access-Control-") {
+			delete(h, name)
+		}
+	}
+	if status != http.StatusUnauthorized {
+		delete(h, "Www-Authenticate")
+	}
+	delete(h, errorHeader) // ours alone
+}

@@ -1,0 +1,194 @@
+package daemon
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bearerd/credentials"
+	"bearerd/policy"
+	"bearerd/proxy"
+)
+
+// readCallers reads what callers' keys, users and groups name: package policy reads
+// no files.
+func (c *Config) readCallers(m *mistakes) {
+	for i := range c.Policy.Callers {
+		caller, path := &c.Policy.Callers[i], []any{"policy", "callers", i}
+		if caller.Key != "" {
+			sums, err := credentials.Reference(caller.Key).ReadHashes()
+			if err != nil {
+				m.Add(append(path, "key"), "%v", err)
+			}
+			for _, sum := range sums {
+				caller.Keys = append(caller.Keys, sum)
+			}
+		}
+		caller.UID = lookUp(caller.User, append(path, "user"), "user", "id -u", os.Geteuid(), userID, m)
+		caller.GID = lookUp(caller.Group, append(path, "group"), "group", "getent group", os.Getegid(), groupID, m)
+	}
+}
+
+// lookUp returns the id that a name of the operating system stands for: a number,
+// self for bearerd's own, or a name.
+func lookUp(name string, path []any, kind, command string, own int, find func(string) (string, error), m *mistakes) *uint32 {
+	switch name {
+	case "":
+		return nil
+	case "self":
+		id := uint32(own)
+		return &id
+	}
+	text := name
+	if _, err := strconv.ParseUint(name, 10, 32); err != nil {
+		if text, err = find(name); err != nil {
+			m.Add(path, "this machine's files know no %s %q; write its id, as %s %s prints it, or self for bearerd's own", kind, name, command, name)
+			return nil
+		}
+	}
+	id, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		m.Add(path, "%s %q has no id here; write its number", kind, name)
+		return nil
+	}
+	short := uint32(id)
+	return &short
+}
+
+func userID(name string) (string, error) {
+	found, err := user.Lookup(name)
+	if err != nil {
+		return "", err
+	}
+	return found.Uid, nil
+}
+
+func groupID(name string) (string, error) {
+	found, err := user.LookupGroup(name)
+	if err != nil {
+		return "", err
+	}
+	return found.Gid, nil
+}
+
+// checkReach notes listeners that other machines reach where those could not be told
+// apart, unless anonymous: true says that it is meant.
+func (c *Config) checkReach(m *mistakes) {
+	remote := slices.ContainsFunc(c.Policy.Callers, knownFromElsewhere)
+	for i, l := range c.Proxy.Listeners {
+		path := []any{"proxy", "listeners", i, "address"}
+		if !isReachable(l.Address) || l.Anonymous {
+			continue
+		}
+		if !remote {
+			m.Add(path, "%q can be reached from other machines, and no caller under policy.callers is known by anything that works from there; "+
+				"write localhost:8080, or a caller with key:, certificate:, jwt:, service_account: or address:, or anonymous: true to serve whoever asks", l.Address)
+		}
+		for j, caller := range c.Policy.Callers {
+			if len(kinds(caller)) == 1 && slices.ContainsFunc(caller.Address, isEverybody) {
+				m.Add([]any{"policy", "callers", j, "address"}, "caller %s is every address there is, and listener %s can be reached from other machines; "+
+					"write the networks meant, or anonymous: true at the listener", caller.Name, l.Address)
+			}
+		}
+	}
+	for i, caller := range c.Policy.Callers {
+		c.checkReachable(i, caller, m)
+	}
+	anonymous := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return l.Anonymous })
+	for i, rule := range c.Policy.Rules {
+		if at := slices.Index(rule.Callers, policy.Anonymous); at >= 0 && !anonymous {
+			m.Add([]any{"policy", "rules", i, "callers", at}, "no listener says anonymous: true, so nobody is; leave it out, or write that at the listener")
+		}
+	}
+}
+
+// checkReachable notes a caller that no listener could tell.
+func (c *Config) checkReachable(i int, caller policy.CallerConfig, m *mistakes) {
+	path := []any{"policy", "callers", i}
+	certificates := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return l.TLS != nil && l.TLS.ClientCA != "" })
+	own := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool {
+		host, _, _ := net.SplitHostPort(l.Address)
+		addr, err := netip.ParseAddr(host)
+		return isOwnMachine(l.Address) || host == "" || err == nil && addr.IsUnspecified()
+	})
+	if len(caller.Certificate) > 0 && !certificates {
+		m.Add(append(path, "certificate"), "no listener asks for certificates, so that nobody can show one; write tls: {certificate:, key:, client_ca:} at one")
+	}
+	if caller.User != "" && !own {
+		m.Add(append(path, "user"), "no listener is on loopback or a unix socket, and users are known on this machine alone")
+	}
+	if caller.Group != "" && !own {
+		m.Add(append(path, "group"), "no listener is on loopback or a unix socket, and groups are known on this machine alone")
+	}
+}
+
+// kinds are what a caller is told by.
+func kinds(c policy.CallerConfig) []string {
+	var all []string
+	for kind, given := range map[string]bool{
+		"address": len(c.Address) > 0, "user": c.User != "", "group": c.Group != "", "certificate": len(c.Certificate) > 0,
+		"key": c.Key != "", "service_account": len(c.ServiceAccount) > 0, "jwt": c.JWT != "",
+	} {
+		if given {
+			all = append(all, kind)
+		}
+	}
+	return all
+}
+
+// knownFromElsewhere reports whether a caller could be on another machine.
+func knownFromElsewhere(c policy.CallerConfig) bool {
+	if c.User != "" || c.Group != "" {
+		return false
+	}
+	return len(c.Address) == 0 || slices.ContainsFunc(c.Address, func(text string) bool {
+		addr, err := netip.ParseAddr(text)
+		prefix, errPrefix := netip.ParsePrefix(text)
+		return err == nil && !addr.IsLoopback() || errPrefix == nil && !prefix.Addr().IsLoopback()
+	})
+}
+
+func isEverybody(text string) bool {
+	prefix, err := netip.ParsePrefix(text)
+	return err == nil && prefix.Bits() == 0
+}
+
+// isReachable reports whether other machines may reach an address.
+func isReachable(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	addr, notIP := netip.ParseAddr(host)
+	return err == nil && (host == "" || notIP == nil && !addr.Unmap().IsLoopback())
+}
+
+// isOwnMachine reports whether only this machine reaches an address.
+func isOwnMachine(address string) bool {
+	if strings.HasPrefix(address, "unix:") {
+		return true
+	}
+	host, _, _ := net.SplitHostPort(address)
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// checkDebug refuses GODEBUG's http2debug, which prints headers, tokens among them.
+func checkDebug(godebug string) error {
+	for setting := range strings.SplitSeq(godebug, ",") {
+		if name, _, _ := strings.Cut(strings.TrimSpace(setting), "="); name == "http2debug" {
+			return Mistakes{fmt.Sprintf("GODEBUG: %s prints headers with tokens in them; start bearerd without it", name)}
+		}
+	}
+	return nil
+}
+
+// localMeansEverybody says who local is, where that may surprise: on a machine with
+// several users a loopback listener serves them all.
+func (c *Config) localMeansEverybody() bool {
+	rule := slices.ContainsFunc(c.Policy.Rules, func(r policy.RuleConfig) bool { return !r.Deny && slices.Contains(r.Callers, policy.Local) })
+	loopback := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return !strings.HasPrefix(l.Address, "unix:") })
+	return rule && loopback && severalUsers()
+}

@@ -1,0 +1,248 @@
+package proxy
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	maxPathBytes  = 4 << 10
+	maxQueryBytes = 8 << 10
+	// maxParameters is below where Go's own parser drops a whole query.
+	maxParameters = 1000
+)
+
+// form is which of RFC 9112 §3.2's a request target has.
+type form string
+
+const (
+	originForm    form = "origin-form"
+	absoluteForm  form = "absolute-form"
+	asteriskForm  form = "asterisk-form"
+	authorityForm form = "authority-form" // and whatever else is no path
+)
+
+// target is a request target taken apart, once, as the bytes it came in.
+type target struct {
+	form      form
+	authority string // of an absolute or authority form
+	path      string // raw
+	query     string // raw, with its "?"; "" for none
+}
+
+// parseTarget cuts a raw request target and changes nothing. A URL that some
+// parser would read another way (opaque, with user information) is no path, and
+// ends up in a form that is refused.
+func parseTarget(raw string) target {
+	t := target{path: raw}
+	if at := strings.IndexByte(raw, '?'); at >= 0 {
+		t.path, t.query = raw[:at], raw[at:]
+	}
+	switch scheme, rest, found := strings.Cut(t.path, "://"); {
+	case strings.HasPrefix(raw, "/"):
+		t.form = originForm
+	case raw == "*":
+		t.form = asteriskForm
+	case found && scheme != "":
+		t.form = absoluteForm
+		at := strings.IndexByte(rest+"/", '/')
+		t.authority, t.path = rest[:at], rest[at:]
+	default:
+		t.form, t.authority, t.path = authorityForm, t.path, ""
+	}
+	return t
+}
+
+// check refuses what two parsers could read differently, whatever the upstream.
+func (t target) check() error {
+	if t.form != originForm {
+		return ambiguous("the request target is in " + string(t.form) + ", not a path; send requests to bearerd's own URL, not through it as a proxy")
+	}
+	if len(t.path) > maxPathBytes || len(t.query) > maxQueryBytes {
+		return &Error{Code: "request_too_long", Detail: "the path is longer than 4 KiB or the query than 8 KiB"}
+	}
+	if 1+strings.Count(t.query, "&")+strings.Count(t.query, ";") > maxParameters {
+		return &Error{Code: "request_too_long", Detail: "the query has more than 1000 parameters"}
+	}
+	if why := checkPath(t.path); why != "" {
+		return ambiguous("the path " + why)
+	}
+	if why := checkQuery(strings.TrimPrefix(t.query, "?")); why != "" {
+		return ambiguous("the query " + why)
+	}
+	return nil
+}
+
+// checkPath says what is wrong with a raw path whatever its upstream allows, or
+// "". Allowed are RFC 3986's path characters; dot segments are refused in any
+// single or double decoding, and empty segments but for the last.
+func checkPath(path string) string {
+	if why := checkBytes(path, isPathByte); why != "" {
+		return why
+	}
+	if strings.Contains(path, "//") {
+		return "has an empty segment (//)"
+	}
+	once := unescape(path)
+	if hasDotSegment(path) || hasDotSegment(once) || hasDotSegment(unescape(once)) {
+		return "has a dot segment (. or ..)"
+	}
+	if strings.ContainsFunc(once, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "has an encoded control character"
+	}
+	if hasOverlong(once) {
+		return "has a character in an overlong form of UTF-8"
+	}
+	return ""
+}
+
+// checkStrict says what more is wrong with a path where upstreams do not name
+// files (path: strict), or "".
+func checkStrict(path string) string {
+	for i := 0; i < len(path); i++ {
+		if path[i] == '%' && strings.IndexByte(`/\.%;?#`, unhex(path[i+1])<<4|unhex(path[i+2])) >= 0 {
+			return "has an encoded " + path[i:i+3] + ", which servers read differently; where paths name files, set path: files on the upstream"
+		}
+	}
+	if !utf8.ValidString(unescape(path)) {
+		return "is not UTF-8 when decoded"
+	}
+	if strings.Contains(path, "./") || strings.HasSuffix(path, ".") { // some file systems take it off
+		return "has a segment that ends in a dot; where paths name files, set path: files on the upstream"
+	}
+	return ""
+}
+
+// checkQuery says what is wrong with a raw query, or "". Bytes beyond RFC 3986
+// that tools do send unescaped ([, |, UTF-8) pass as they are.
+func checkQuery(query string) string {
+	if query == "" {
+		return ""
+	}
+	if !utf8.ValidString(query) {
+		return "is not UTF-8"
+	}
+	if why := checkBytes(query, func(c byte) bool { return c > ' ' && c != 0x7f && c != '#' }); why != "" {
+		return why
+	}
+	for part := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
+		switch parameterName(part) {
+		case "access_token":
+			return "has access_token; a request has one credential (RFC 6750 §2), and bearerd sets it"
+		case "_method":
+			return "has _method, which asks for another method than the one sent; send the method itself"
+		}
+	}
+	return ""
+}
+
+// parameterName is the name of one name=value of a query as lenient servers read it.
+func parameterName(part string) string {
+	name, _, _ := strings.Cut(part, "=")
+	name, _, _ = strings.Cut(unescape(name), "[")
+	return strings.ToLower(strings.Trim(name, "+ \t\r\n\x00"))
+}
+
+func checkBytes(text string, allowed func(byte) bool) string {
+	for i := 0; i < len(text); i++ {
+		switch {
+		case text[i] == '%':
+			if i+2 >= len(text) || !isHex(text[i+1]) || !isHex(text[i+2]) {
+				return "has a % that starts no escape"
+			}
+		case !allowed(text[i]):
+			return "has a character that must be percent-encoded"
+		}
+	}
+	return ""
+}
+
+// isPathByte reports RFC 3986 §3.3's pchar and "/".
+func isPathByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		strings.IndexByte("-._~!$&'()*+,;=:@/", c) >= 0
+}
+
+// lookalikes are characters that servers which normalise Unicode (NFKC) make dots
+// and slashes of.
+var lookalikes = strings.NewReplacer("．", ".", "․", ".", "﹒", ".", "‥", "..", "…", "...", "／", "/", "＼", `\`, "﹨", `\`)
+
+// hasDotSegment splits at whatever some server takes for a separator, and stops
+// a segment at ";" as servlet containers do.
+func hasDotSegment(text string) bool {
+	if !isASCII(text) {
+		text = lookalikes.Replace(text)
+	}
+	for text != "" {
+		segment := text
+		if at := strings.IndexAny(text, `/\`); at >= 0 {
+			segment, text = text[:at], text[at+1:]
+		} else {
+			text = ""
+		}
+		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+func isASCII(text string) bool {
+	for i := 0; i < len(text); i++ {
+		if text[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// hasOverlong finds characters written in more bytes than they need, which some
+// decoders take for ASCII: C0 AE for a dot.
+func hasOverlong(text string) bool {
+	for i := 0; i < len(text); i++ {
+		next := byte(0)
+		if i+1 < len(text) {
+			next = text[i+1]
+		}
+		switch c := text[i]; {
+		case (c == 0xC0 || c == 0xC1) && isContinuation(next),
+			c == 0xE0 && 0x80 <= next && next < 0xA0,
+			c == 0xF0 && 0x80 <= next && next < 0x90:
+			return true
+		}
+	}
+	return false
+}
+
+func isContinuation(c byte) bool { return c&0xC0 == 0x80 }
+
+// unescape decodes what can be decoded and leaves the rest as it is.
+func unescape(text string) string {
+	if !strings.Contains(text, "%") {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '%' && i+2 < len(text) && isHex(text[i+1]) && isHex(text[i+2]) {
+			b.WriteByte(unhex(text[i+1])<<4 | unhex(text[i+2]))
+			i += 2
+			continue
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c <= '9':
+		return c - '0'
+	case c <= 'F':
+		return c - 'A' + 10
+	}
+	return c - 'a' + 10
+}
