@@ -47,6 +47,9 @@ func execute() int {
 		used     *usageError
 		command  *daemon.ExitError
 	)
+	if errors.Is(err, daemon.ErrNotAllowed) { // it has printed why
+		return exitFailure
+	}
 	if errors.As(err, &command) {
 		if command.Err != nil {
 			fmt.Fprintln(os.Stderr, command.Err)
@@ -88,7 +91,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newRun(), newCheck(), newDemo(), newToken(), newEnv(), newExec(), newStatus(), newHealthcheck(), newVersion())
+	root.AddCommand(newRun(), newCheck(), newDemo(), newToken(), newEnv(), newExec(), newExplain(), newStatus(), newHealthcheck(), newVersion())
 	return root
 }
 
@@ -274,6 +277,37 @@ func newExec() *cobra.Command {
 		}
 		options.ConfigPath, options.Version, options.Log, options.Command = path, version(), os.Stderr, args
 		return daemon.Exec(cmd.Context(), options)
+	}
+	return cmd
+}
+
+func newExplain() *cobra.Command {
+	options := daemon.ExplainOptions{}
+	cmd := &cobra.Command{
+		Use:   "explain METHOD URL",
+		Short: "Show what would become of a request, rule by rule; nothing is sent",
+		Long: `Explain takes a request through the configuration as the proxy would: guard,
+caller, upstream, rule by rule, credential. The exit code is 0 if it would be
+forwarded and 1 if it would be refused.`,
+		Example: `  bearerd explain GET /transfer/v0.10/task_list
+  bearerd explain POST /transfer/v0.10/transfer --as cron --body submission.json`,
+		Args: usage(cobra.ExactArgs(2)),
+	}
+	config := configFlag(cmd)
+	cmd.Flags().StringVar(&options.As, "as", "", "`caller` to be, as policy names it (default: whoever connects from this machine: local)")
+	cmd.Flags().StringVar(&options.BodyPath, "body", "", "`file` that is the request's body; - for standard input")
+	cmd.Flags().StringArrayVarP(&options.Headers, "header", "H", nil, "a `header` of the request, Name: value; repeatable")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		path, err := config()
+		if err != nil {
+			return err
+		}
+		options.ConfigPath, options.Method, options.URL, options.In = path, args[0], args[1], cmd.InOrStdin()
+		err = daemon.Explain(cmd.Context(), cmd.OutOrStdout(), options)
+		if errors.Is(err, daemon.ErrExplain) {
+			return &usageError{err}
+		}
+		return err
 	}
 	return cmd
 }
