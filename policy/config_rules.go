@@ -29,7 +29,7 @@ func (c *counted) Unknown(path []any, kind, name string, known []string) {
 	c.Mistakes.Unknown(path, kind, name, known)
 }
 
-func (cfg Config) newRules(sites map[string]*site, m Mistakes) []*rule {
+func (cfg Config) newRules(sites map[string]*site, w words, m Mistakes) []*rule {
 	callers := []string{Local, Anonymous}
 	for _, c := range cfg.Callers {
 		callers = append(callers, c.Name)
@@ -42,7 +42,7 @@ func (cfg Config) newRules(sites map[string]*site, m Mistakes) []*rule {
 		checkName(append(path, "name"), r.Name, seen, m)
 		checkList(path, "callers", "caller", r.Callers, callers, m)
 		checkList(path, "upstreams", "upstream", r.Upstreams, slices.Sorted(maps.Keys(sites)), m)
-		made := r.newRule(path, sites, m)
+		made := r.newRule(path, sites, w, m)
 		rules = append(rules, made)
 		if m.count == 0 {
 			reach.check(path, made, sites, m)
@@ -51,15 +51,15 @@ func (cfg Config) newRules(sites map[string]*site, m Mistakes) []*rule {
 	return rules
 }
 
-func (r RuleConfig) newRule(path []any, sites map[string]*site, m Mistakes) *rule {
+func (r RuleConfig) newRule(path []any, sites map[string]*site, w words, m Mistakes) *rule {
 	made := &rule{
 		name: r.Name, callers: r.Callers, upstreams: r.Upstreams, access: map[string][]access{},
 		credential: r.Credential, deny: r.Deny, maxBody: int64(r.MaxBody),
 	}
-	byHand := r.newAccess(path, m)
+	byHand := r.newAccess(path, w, m)
 	for j, name := range r.Upstreams {
 		if s, ok := sites[name]; ok {
-			made.access[name] = slices.Concat(byHand, r.named(path, j, s, m))
+			made.access[name] = slices.Concat(byHand, r.named(path, j, s, w, m))
 		}
 	}
 	r.checkPaths(path, sites, m)
@@ -122,7 +122,7 @@ func checkList(path []any, key, kind string, list, known []string, m Mistakes) {
 }
 
 // named returns what the rule's operations mean on its j-th upstream.
-func (r RuleConfig) named(path []any, j int, s *site, m Mistakes) []access {
+func (r RuleConfig) named(path []any, j int, s *site, w words, m Mistakes) []access {
 	if len(s.Operations) == 0 && len(r.Allow) > 0 {
 		m.Add(append(path, "upstreams", j), "%s has no preset, so allow means nothing there; write methods and paths", r.Upstreams[j])
 		return nil
@@ -132,7 +132,7 @@ func (r RuleConfig) named(path []any, j int, s *site, m Mistakes) []access {
 		at := slices.IndexFunc(s.Operations, func(op Operation) bool { return op.Name == name })
 		if at >= 0 {
 			for _, a := range s.Operations[at].Access {
-				made = append(made, newAccess(a))
+				made = append(made, newAccess(a, w))
 			}
 			continue
 		}
@@ -146,7 +146,7 @@ func (r RuleConfig) named(path []any, j int, s *site, m Mistakes) []access {
 }
 
 // newAccess returns what the rule's methods and paths mean.
-func (r RuleConfig) newAccess(path []any, m Mistakes) []access {
+func (r RuleConfig) newAccess(path []any, w words, m Mistakes) []access {
 	if len(r.Methods)+len(r.Paths) == 0 {
 		if len(r.Allow) == 0 {
 			m.Add(path, "%s nothing; write allow: [read], or methods and paths", map[bool]string{true: "denies", false: "allows"}[r.Deny])
@@ -169,7 +169,7 @@ func (r RuleConfig) newAccess(path []any, m Mistakes) []access {
 		}
 		a.Paths = append(a.Paths, pattern)
 	}
-	return []access{newAccess(a)}
+	return []access{newAccess(a, w)}
 }
 
 // checkPaths notes paths that no request can have: it would not have got here.

@@ -16,22 +16,25 @@ type Step struct {
 // decides. Its last step is what Decide answers: the rule that decides, or one
 // without a rule.
 func (p *Policy) Explain(req Request) []Step {
-	q := question{Request: &req}
-	if d, done := p.begin(&q, make([]string, 0, usualDepth)); done {
-		why := "the path is none, or has an escape that is none: denied"
-		if d.Never {
-			why = "this path hands out or takes away credentials and is never forwarded, whatever the rules say"
-		}
-		return []Step{{Why: why}}
+	l := p.lists[place{req.Caller, req.Upstream}]
+	path, more, ok := p.words.read(req.Path, l.room(make([]word, 0, usualDepth)))
+	switch {
+	case !ok:
+		return []Step{{Why: "the path is none, or has an escape that is none: denied"}}
+	case p.forbids(&req):
+		return []Step{{Why: "this path hands out or takes away credentials and is never forwarded, whatever the rules say"}}
+	case l == nil:
+		l = &list{}
 	}
+	q, t := question{Request: req, tree: l.tree}, target{method: methodBit(req.Method), path: path, more: more}
 	var steps []Step
 	for i, next := 0, 0; i < len(p.rules); i++ {
 		r := p.rules[i]
-		if next == len(q.candidates) || q.candidates[next].rule != r {
+		if next == len(l.candidates) || l.candidates[next].rule != r {
 			steps = append(steps, Step{Rule: r.name, Why: r.explain(reason{why: r.isFor(req.Caller, req.Upstream)}, &q)})
 			continue
 		}
-		v, why := q.candidates[next].judge(&q)
+		v, why := l.candidates[next].judge(&q, &t)
 		next++
 		steps = append(steps, Step{Rule: r.name, Matched: v == decides, Why: r.explain(why, &q)})
 		if v != passes {

@@ -91,20 +91,6 @@ func ask(caller, upstream, method, path string) Request {
 	return Request{Caller: caller, Upstream: upstream, Method: method, Path: path, Body: &Body{Whole: true}}
 }
 
-// segmentsOf takes a path apart as deciding does.
-func segmentsOf(path string) (split, bool) {
-	return splitPath(path, make([]string, 0, strings.Count(path, "/")+1))
-}
-
-// decoded are the segments of a path that has whole escapes.
-func decoded(s split) []string {
-	var list []string
-	for _, part := range s.list {
-		list = append(list, unescape(part))
-	}
-	return list
-}
-
 // byHand is a rule for local at example.
 func byHand(name, methods string, paths ...string) RuleConfig {
 	return RuleConfig{Name: name, Callers: []string{Local}, Upstreams: []string{"example"}, Methods: strings.Fields(methods), Paths: paths}

@@ -39,17 +39,28 @@ func (s *site) forbids(raw string) bool {
 		list = make([]string, 0, s.depth)
 	}
 	list = append(list, s.base[:min(len(s.base), cap(list))]...)
-	for rest, found := raw[1:], true; found && len(list) < cap(list); {
-		var part string
-		part, rest, found = strings.Cut(rest, "/")
-		list = append(list, part)
-	}
+	list, _ = appendSegments(list, raw)
 	for i := range s.Never {
 		if s.Never[i].forbids(list) {
 			return true
 		}
 	}
 	return false
+}
+
+// appendSegments appends a raw path's segments up to the list's capacity, and
+// says whether there are more.
+func appendSegments(list []string, raw string) (segments []string, more bool) {
+	for rest, more := raw[1:], true; more; {
+		if len(list) == cap(list) {
+			return list, true
+		}
+		var part string
+		part, rest, more = strings.Cut(rest, "/")
+		list = list[:len(list)+1] // and not append, which would move callers' room off the stack
+		list[len(list)-1] = part
+	}
+	return list, false
 }
 
 func (s *site) forbidsSlowly(whole string) bool {

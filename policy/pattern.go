@@ -55,32 +55,21 @@ func ParsePattern(text string) (Pattern, error) {
 
 func (p Pattern) String() string { return p.text }
 
-// match reports whether a path is one of the pattern's. The path was split with
-// a limit of at least the pattern's length.
-func (p *Pattern) match(path *split) bool {
-	if n := len(p.segments); len(path.list) < n || !p.rest && (len(path.list) > n || path.more) {
+// match reports whether a path's segments, decoded, are one of the pattern's paths.
+func (p *Pattern) match(list []string) bool {
+	if n := len(p.segments); len(list) < n || len(list) > n && !p.rest {
 		return false
 	}
-	for i := range p.segments {
-		want, got := &p.segments[i], path.list[i]
-		switch {
-		case want.any:
-			if got == "" {
-				return false
-			}
-		case path.escaped:
-			if !sameDecoded(got, want.text) {
-				return false
-			}
-		case got != want.text:
+	for i, want := range p.segments {
+		if want.any && list[i] == "" || !want.any && want.text != list[i] {
 			return false
 		}
 	}
 	return true
 }
 
-// forbids is match as a careful refusal needs it, of decoded segments: upper and
-// lower case are the same, and so is everything below the path.
+// forbids is match as a careful refusal needs it: upper and lower case are the
+// same, and so is everything below the path.
 func (p *Pattern) forbids(list []string) bool {
 	return len(list) >= len(p.segments) && p.begins(list)
 }
@@ -120,62 +109,21 @@ func (p *Pattern) covers(other Pattern) bool {
 	return true
 }
 
-// split is a raw path taken apart at its slashes, as far as patterns look.
-type split struct {
-	list    []string // raw
-	more    bool     // there are further segments
-	escaped bool     // some may have escapes, all of them whole
-}
-
-// splitPath takes a raw path apart into list, up to its capacity. It reports
+// splitPath returns a raw path's segments, each decoded on its own. It reports
 // false for what is no path: without a slash, or with an escape that is none.
-func splitPath(raw string, list []string) (split, bool) {
-	if raw == "" || raw[0] != '/' {
-		return split{}, false
+func splitPath(raw string) (segments []string, ok bool) {
+	if !strings.HasPrefix(raw, "/") {
+		return nil, false
 	}
-	path := split{list: list[:0], escaped: strings.IndexByte(raw, '%') >= 0}
-	if path.escaped && !wholeEscapes(raw) {
-		return split{}, false
-	}
-	for rest, found := raw[1:], true; found; {
-		if len(path.list) == cap(list) {
-			path.more = true
-			break
+	segments = strings.Split(raw[1:], "/")
+	for i, segment := range segments {
+		decoded, err := url.PathUnescape(segment)
+		if err != nil {
+			return nil, false
 		}
-		var part string
-		part, rest, found = strings.Cut(rest, "/")
-		path.list = append(path.list, part)
+		segments[i] = decoded
 	}
-	return path, true
-}
-
-func wholeEscapes(raw string) bool {
-	for i := 0; i < len(raw); i++ {
-		if raw[i] == '%' {
-			if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
-				return false
-			}
-			i += 2
-		}
-	}
-	return true
-}
-
-// sameDecoded reports whether a raw segment, whose escapes are whole, decodes to want.
-func sameDecoded(raw, want string) bool {
-	j := 0
-	for i := 0; i < len(raw); i++ {
-		c := raw[i]
-		if c == '%' {
-			c = unhex(raw[i+1])<<4 | unhex(raw[i+2])
-			i += 2
-		}
-		if j == len(want) || c != want[j] {
-			return false
-		}
-		j++
-	}
-	return j == len(want)
+	return segments, true
 }
 
 // unescape decodes what can be decoded and leaves the rest as it is.

@@ -75,12 +75,12 @@ func TestPattern_Matches(t *testing.T) {
 		{"/=a", "/=a", true, true},
 		{"/a", "/=a", false, false},
 	} {
-		segments, ok := segmentsOf(tt.path)
+		segments, ok := splitPath(tt.path)
 		if !ok {
 			t.Fatalf("splitPath(%q) failed", tt.path)
 		}
 		p := pattern(tt.pattern)
-		if match, forbid := p.match(&segments), p.forbids(decoded(segments)); match != tt.match || forbid != tt.forbid {
+		if match, forbid := p.match(segments), p.forbids(segments); match != tt.match || forbid != tt.forbid {
 			t.Errorf("%q: match(%q) = %v, forbids = %v; want %v, %v", tt.pattern, tt.path, match, forbid, tt.match, tt.forbid)
 		}
 	}

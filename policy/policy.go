@@ -41,6 +41,7 @@ type Decision struct {
 // Policy is a set of rules, ready to decide. It does not change.
 type Policy struct {
 	callers []caller
+	words   words
 	rules   []*rule
 	lists   map[place]*list
 	sites   map[string]*site
@@ -49,14 +50,14 @@ type Policy struct {
 // New makes a Policy. Everything that is wrong with cfg is noted in m, and then
 // the Policy is not to be used.
 func New(cfg Config, upstreams map[string]Upstream, m Mistakes) *Policy {
-	p := &Policy{sites: map[string]*site{}}
+	p := &Policy{sites: map[string]*site{}, words: newWords()}
 	for name, upstream := range upstreams {
 		p.sites[name] = newSite(upstream)
 	}
 	cfg.Identity.check(m)
 	cfg.Audit.check(m)
 	p.callers = cfg.newCallers(m)
-	p.rules = cfg.newRules(p.sites, m)
+	p.rules = cfg.newRules(p.sites, p.words, m)
 	p.lists = newLists(p.rules)
 	return p
 }
@@ -66,37 +67,32 @@ func New(cfg Config, upstreams map[string]Upstream, m Mistakes) *Policy {
 // matches in everything else has conditions on a body that was not read far
 // enough to judge them.
 func (p *Policy) Decide(req Request) Decision {
-	var room [usualDepth]string
-	q := question{Request: &req}
-	if d, done := p.begin(&q, room[:0]); done {
-		return d
+	l := p.lists[place{req.Caller, req.Upstream}]
+	var room [usualDepth]word
+	t := target{method: methodBit(req.Method)}
+	var ok bool
+	if t.path, t.more, ok = p.words.read(req.Path, l.room(room[:0])); !ok {
+		return Decision{}
 	}
-	for i := range q.candidates {
-		if v, _ := q.candidates[i].judge(&q); v != passes {
-			return q.candidates[i].decision(v)
+	if p.forbids(&req) {
+		return Decision{Never: true}
+	}
+	if l == nil {
+		return Decision{}
+	}
+	q := question{Request: req, tree: l.tree}
+	for i := range l.candidates {
+		if v, _ := l.candidates[i].judge(&q, &t); v != passes {
+			return l.candidates[i].decision(v)
 		}
 	}
 	return Decision{}
 }
 
-// begin takes the path apart, and decides what no rule has a say in.
-func (p *Policy) begin(q *question, room []string) (d Decision, done bool) {
-	depth := 0
-	if l := p.lists[place{q.Caller, q.Upstream}]; l != nil {
-		q.candidates, q.tree, depth = l.candidates, l.tree, l.depth
-	}
-	if depth > cap(room) {
-		room = make([]string, 0, depth)
-	}
-	path, ok := splitPath(q.Path, room)
-	if !ok {
-		return Decision{}, true
-	}
-	if s := p.sites[q.Upstream]; s != nil && s.forbids(q.Path) {
-		return Decision{Never: true}, true
-	}
-	q.path, q.method = path, methodBit(q.Method)
-	return Decision{}, false
+// forbids reports whether the path is never forwarded.
+func (p *Policy) forbids(req *Request) bool {
+	s := p.sites[req.Upstream]
+	return s != nil && s.forbids(req.Path)
 }
 
 // decision is what follows from a verdict that ends the search.

@@ -55,7 +55,7 @@ func (r *rule) each(f func(at place, methods uint8, p *Pattern)) {
 		for _, upstream := range r.upstreams {
 			for _, a := range r.access[upstream] {
 				for i := range a.paths {
-					f(place{caller, upstream}, a.methods, &a.paths[i])
+					f(place{caller, upstream}, a.methods, a.paths[i].Pattern)
 				}
 			}
 		}

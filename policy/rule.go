@@ -38,6 +38,16 @@ func methodBit(method string) uint8 {
 	return 0
 }
 
+func methodBits(methods []string) (bits uint8) {
+	for _, method := range methods {
+		bits |= methodBit(method)
+	}
+	if bits&methodGet != 0 {
+		bits |= methodHead
+	}
+	return bits
+}
+
 // Access is a set of requests: any of Methods on any path that matches one of
 // Paths (see Pattern).
 type Access struct {
@@ -48,16 +58,13 @@ type Access struct {
 // access is an Access made ready to match.
 type access struct {
 	methods uint8
-	paths   []Pattern
+	paths   []route
 }
 
-func newAccess(a Access) access {
-	made := access{paths: a.Paths}
-	for _, method := range a.Methods {
-		made.methods |= methodBit(method)
-	}
-	if made.methods&methodGet != 0 {
-		made.methods |= methodHead
+func newAccess(a Access, w words) access {
+	made := access{methods: methodBits(a.Methods)}
+	for i := range a.Paths {
+		made.paths = append(made.paths, w.route(&a.Paths[i]))
 	}
 	return made
 }
@@ -87,6 +94,14 @@ type list struct {
 	candidates []candidate
 	depth      int // how many segments the longest pattern has
 	tree       *tree
+}
+
+// room returns room for as many segments as the patterns look at.
+func (l *list) room(usual []word) []word {
+	if l == nil || l.depth <= cap(usual) {
+		return usual
+	}
+	return make([]word, 0, l.depth)
 }
 
 // candidate is a rule at one place.
@@ -120,7 +135,7 @@ func (l *list) add(r *rule, accesses []access) {
 	l.candidates = append(l.candidates, candidate{rule: r, access: accesses, fields: l.tree.add(r.body)})
 	for _, a := range accesses {
 		for i := range a.paths {
-			l.depth = max(l.depth, len(a.paths[i].segments))
+			l.depth = max(l.depth, len(a.paths[i].words))
 		}
 	}
 }
@@ -160,14 +175,8 @@ const (
 // question is a request on its way past the rules, with what was found out about
 // it for one of them and serves the next.
 type question struct {
-	*Request
-	method     uint8
-	path       split
-	candidates []candidate
-	tree       *tree
-
-	plainKnown bool
-	plain      split // as plainSegments reads the path
+	Request
+	tree *tree
 
 	queryKnown, queryOdd bool
 	query                []given
@@ -179,9 +188,23 @@ type question struct {
 	body      []found // by the tree's conditions
 }
 
+// target is a question's method and path. It stands beside the question, and has
+// nothing that is kept, so that its room stays on the stack.
+type target struct {
+	method uint8
+	path   []word
+	more   bool // the path goes on after them
+
+	plainKnown bool
+	plain      []string // the path as plainSegments reads it, if that took some reading
+	plainCount int      // else how many of plainRoom it is
+	plainMore  bool
+	plainRoom  [usualDepth]string
+}
+
 // judge is what the candidate makes of a request.
-func (c *candidate) judge(q *question) (verdict, reason) {
-	if r := c.reaches(q); r != allHolds {
+func (c *candidate) judge(q *question, t *target) (verdict, reason) {
+	if r := c.reaches(q.Path, t); r != allHolds {
 		return passes, reason{why: r}
 	}
 	unsure := reason{}
@@ -206,16 +229,16 @@ func (c *candidate) judge(q *question) (verdict, reason) {
 }
 
 // reaches compares methods and paths.
-func (c *candidate) reaches(q *question) why {
+func (c *candidate) reaches(raw string, t *target) why {
 	result := otherMethod
 	for i := range c.access {
 		a := &c.access[i]
-		if a.methods&q.method == 0 {
+		if a.methods&t.method == 0 {
 			continue
 		}
 		result = otherPath
 		for j := range a.paths {
-			if a.paths[j].match(&q.path) || c.deny && a.paths[j].resembles(q.plainPath()) {
+			if a.paths[j].match(t.path, t.more) || c.deny && a.paths[j].resembles(t.plainPath(raw)) {
 				return allHolds
 			}
 		}
@@ -223,19 +246,23 @@ func (c *candidate) reaches(q *question) why {
 	return result
 }
 
-func (q *question) plainPath() (segments []string, more bool) {
-	if !q.plainKnown {
-		q.plainKnown = true
-		if isPlain(q.Path) {
-			q.plain = q.path
-			if n := len(q.plain.list); q.plain.list[n-1] == "" {
-				q.plain.list = q.plain.list[:n-1]
+func (t *target) plainPath(raw string) (segments []string, more bool) {
+	if !t.plainKnown {
+		t.plainKnown = true
+		if isPlain(raw) && len(t.path) <= len(t.plainRoom) {
+			segments, t.plainMore = appendSegments(t.plainRoom[:0], raw)
+			t.plainCount = len(segments)
+			if t.plainRoom[t.plainCount-1] == "" {
+				t.plainCount--
 			}
 		} else {
-			q.plain = split{list: plainSegments(q.Path)}
+			t.plain = plainSegments(raw)
 		}
 	}
-	return q.plain.list, q.plain.more
+	if t.plain != nil {
+		return t.plain, false
+	}
+	return t.plainRoom[:t.plainCount], t.plainMore
 }
 
 func (c *candidate) judgeQuery(q *question) reason {

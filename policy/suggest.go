@@ -21,13 +21,13 @@ func (p *Policy) Suggest(req Request) string {
 
 func (p *Policy) operationFor(req Request) string {
 	s := p.sites[req.Upstream]
-	path, ok := splitPath(req.Path, make([]string, 0, strings.Count(req.Path, "/")+1))
+	segments, ok := splitPath(req.Path)
 	if s == nil || !ok {
 		return ""
 	}
 	for _, op := range s.Operations {
 		for _, a := range op.Access {
-			if newAccess(a).methods&methodBit(req.Method) != 0 && slices.ContainsFunc(a.Paths, func(p Pattern) bool { return p.match(&path) }) {
+			if methodBits(a.Methods)&methodBit(req.Method) != 0 && slices.ContainsFunc(a.Paths, func(p Pattern) bool { return p.match(segments) }) {
 				return op.Name
 			}
 		}

@@ -1,0 +1,70 @@
+package policy
+
+import (
+	"fmt"
+	"testing"
+)
+
+// hundredRules are for one caller at one upstream, each for another path of the
+// same length, so that the last is the last to be tried.
+func hundredRules() []RuleConfig {
+	var rules []RuleConfig
+	for i := range 100 {
+		rules = append(rules, byHand(fmt.Sprintf("rule-%d", i), "GET POST", fmt.Sprintf("/v0.10/endpoint/*/part-%02d/**", i)))
+	}
+	return rules
+}
+
+func BenchmarkPolicy_Decide100Rules(b *testing.B) {
+	p := newPolicy(b, hundredRules()...)
+	req := ask(Local, "example", "GET", "/v0.10/endpoint/ddb59aef-6d04-11e5-ba46-22000b92c6ec/part-99/access_list")
+	b.ReportAllocs()
+	for b.Loop() {
+		if !p.Decide(req).Allowed {
+			b.Fatal("not allowed")
+		}
+	}
+}
+
+func TestPolicy_DecidesOnAHundredRulesInLessThanTwoMicroseconds(t *testing.T) {
+	result := testing.Benchmark(BenchmarkPolicy_Decide100Rules)
+	t.Logf("policy decide, 100 rules: %d ns, %d allocations", result.NsPerOp(), result.AllocsPerOp())
+	if result.AllocsPerOp() != 0 {
+		t.Errorf("%d allocations, want none", result.AllocsPerOp())
+	}
+	if result.NsPerOp() > 2000 {
+		t.Errorf("%d ns, want less than 2 µs", result.NsPerOp())
+	}
+}
+
+func TestPolicy_DecidesWithoutAllocating(t *testing.T) {
+	deny := byHand("no", "DELETE", "/v1/secret/**")
+	deny.Deny = true
+	p := New(Config{Callers: []CallerConfig{{Name: "cron", Address: []string{"10.0.0.0/8"}}}, Rules: []RuleConfig{
+		deny, byHand("tasks", "GET DELETE", "/v1/tasks/*", "/v1/été/*"),
+		{Name: "all", Callers: []string{Local}, Upstreams: []string{"transfer"}, Methods: []string{"GET"}, Paths: []string{"/**"}},
+	}}, upstreams(), &noted{})
+	for _, tt := range []struct {
+		name, request string
+		allowed       bool
+	}{
+		{"an allowed path", "local example GET /v1/tasks/7", true},
+		{"a path that none allows", "local example GET /v1/other/7", false},
+		{"a path with escapes", "local example GET /v1/%74asks/a%20b", true},
+		{"a path with escapes beyond ASCII", "local example GET /v1/%C3%A9t%c3%a9/7", true},
+		{"a method that a rule denies elsewhere", "local example DELETE /v1/tasks/7", true},
+		{"a path that a rule denies", "local example DELETE /v1/Secret/7", false},
+		{"a path beside those never forwarded", "local transfer GET /v2/oauth2/tokens", true},
+		{"a path never forwarded", "local transfer GET /v2/OAUTH2/token/x", false},
+		{"a long path", "local transfer GET /a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s/t/u/v/w/x/y/z/a/b/c/d/e/f/g/h/i/j/k/l/m", true},
+		{"nobody", "nobody transfer GET /", false},
+	} {
+		req := request(tt.request)
+		if got := p.Decide(req); got.Allowed != tt.allowed {
+			t.Errorf("%s: %+v, want allowed: %v", tt.name, got, tt.allowed)
+		}
+		if got := testing.AllocsPerRun(100, func() { p.Decide(req) }); got != 0 {
+			t.Errorf("%s: %v allocations, want none", tt.name, got)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package policy
+
+// word is a path segment as a number: comparing a path with a hundred patterns
+// takes a look-up for each of its segments, and not one for each of theirs.
+type word uint32
+
+const (
+	anyWord   word = iota // in a pattern: any segment that is not empty
+	emptyWord             // the empty segment
+	otherWord             // in a path: a segment that no pattern has
+	firstWord             // of the patterns' own
+)
+
+// words are all the segments that patterns have.
+type words map[string]word
+
+func newWords() words { return words{"": emptyWord} }
+
+// route is a Pattern in words.
+type route struct {
+	*Pattern
+	words []word
+}
+
+func (w words) route(p *Pattern) route {
+	made := route{Pattern: p}
+	for _, s := range p.segments {
+		code, known := w[s.text]
+		switch {
+		case s.any:
+			code = anyWord
+		case !known:
+			code = firstWord + word(len(w))
+			w[s.text] = code
+		}
+		made.words = append(made.words, code)
+	}
+	return made
+}
+
+// read appends a raw path's segments, each decoded on its own, to list up to its
+// capacity; more says that there are further ones. It reports false for what is no
+// path: without a slash, or with an escape that is none.
+func (w words) read(raw string, list []word) (read []word, more, ok bool) {
+	if raw == "" || raw[0] != '/' {
+		return list, false, false
+	}
+	var room [128]byte
+	segment, plain, start := room[:0], true, 1
+	for i := 1; i <= len(raw); i++ {
+		switch {
+		case i < len(raw) && raw[i] == '%':
+			if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
+				return list, false, false
+			}
+			if plain {
+				segment, plain = append(segment[:0], raw[start:i]...), false
+			}
+			segment = append(segment, unhex(raw[i+1])<<4|unhex(raw[i+2]))
+			i += 2
+		case i < len(raw) && raw[i] != '/':
+			if !plain {
+				segment = append(segment, raw[i])
+			}
+		case len(list) == cap(list):
+			more, start, plain = true, i+1, true
+		default:
+			code, known := w[raw[start:i]]
+			if !plain {
+				code, known = w[string(segment)]
+			}
+			if !known {
+				code = otherWord
+			}
+			list, start, plain = append(list, code), i+1, true
+		}
+	}
+	return list, more, true
+}
+
+// match reports whether a path, read with room for at least as many segments as
+// the route has, is one of the route's.
+func (r *route) match(path []word, more bool) bool {
+	if len(path) < len(r.words) || !r.rest && (len(path) > len(r.words) || more) {
+		return false
+	}
+	path = path[:len(r.words)]
+	for i, want := range r.words {
+		if got := path[i]; want != got && (want != anyWord || got == emptyWord) {
+			return false
+		}
+	}
+	return true
+}
