@@ -153,8 +153,8 @@ const (
 // in words. at is the condition's index.
 type reason struct {
 	why why
-	at  int
 	met found
+	at  int32
 }
 
 type why uint8
@@ -238,7 +238,8 @@ func (c *candidate) reaches(raw string, t *target) why {
 		}
 		result = otherPath
 		for j := range a.paths {
-			if a.paths[j].match(t.path, t.more) || c.deny && a.paths[j].resembles(t.plainPath(raw)) {
+			p := &a.paths[j]
+			if p.mayMatch(t.path) && p.match(t.path, t.more) || c.deny && p.resembles(t.plainPath(raw)) {
 				return allHolds
 			}
 		}
@@ -280,11 +281,11 @@ func (c *candidate) judgeQuery(q *question) reason {
 		p := &c.rule.query[i]
 		switch met := p.judge(q.query); {
 		case !p.holds(met) && met&foundOdd != 0:
-			return reason{oddQuery, i, met}
+			return reason{oddQuery, met, int32(i)}
 		case !p.holds(met):
-			return reason{queryFails, i, met}
+			return reason{queryFails, met, int32(i)}
 		case met&foundOdd != 0:
-			result = reason{oddQuery, i, met}
+			result = reason{oddQuery, met, int32(i)}
 		}
 	}
 	return result
@@ -296,18 +297,18 @@ func (c *candidate) judgeBody(q *question) reason {
 	case !known:
 		return reason{why: bodyUnread}
 	case odd != bodyGood:
-		return reason{why: bodyOdd, at: -int(odd)}
+		return reason{why: bodyOdd, at: -int32(odd)}
 	}
 	result := reason{}
 	for i := range c.rule.body {
 		f := &c.rule.body[i]
 		switch met := q.body[c.fields+i]; {
 		case !f.holds(met) && met&foundOdd != 0:
-			return reason{bodyOdd, i, met}
+			return reason{bodyOdd, met, int32(i)}
 		case !f.holds(met):
-			return reason{bodyFails, i, met}
+			return reason{bodyFails, met, int32(i)}
 		case met&foundOdd != 0:
-			result = reason{bodyOdd, i, met}
+			result = reason{bodyOdd, met, int32(i)}
 		}
 	}
 	return result

@@ -16,10 +16,13 @@ type words map[string]word
 
 func newWords() words { return words{"": emptyWord} }
 
-// route is a Pattern in words.
+// route is a Pattern in words. The rarest of them, which is the one that was met
+// last, is compared first: few paths have it.
 type route struct {
 	*Pattern
-	words []word
+	words  []word
+	rarest word // anyWord if it has none
+	at     int
 }
 
 func (w words) route(p *Pattern) route {
@@ -34,6 +37,9 @@ func (w words) route(p *Pattern) route {
 			w[s.text] = code
 		}
 		made.words = append(made.words, code)
+		if code > made.rarest {
+			made.rarest, made.at = code, len(made.words)-1
+		}
 	}
 	return made
 }
@@ -76,6 +82,11 @@ func (w words) read(raw string, list []word) (read []word, more, ok bool) {
 		}
 	}
 	return list, more, true
+}
+
+// mayMatch is what match asks first, short enough to be inlined.
+func (r *route) mayMatch(path []word) bool {
+	return r.rarest == anyWord || r.at < len(path) && path[r.at] == r.rarest
 }
 
 // match reports whether a path, read with room for at least as many segments as
