@@ -107,7 +107,7 @@ func (c *condition) addNumber(path []any, number string, in where, m Mistakes) {
 	}
 	value, err := strconv.ParseFloat(number, 64)
 	d, exact := parseDecimal(number)
-	if err != nil || math.Abs(value) >= maxWhole || !exact {
+	if err != nil || math.IsNaN(value) || math.Abs(value) >= maxWhole || !exact {
 		m.Add(path, "a number that some readers round; write one of at most 15 digits, in quotes if it is a text")
 		return
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -83,5 +84,112 @@ func TestPattern_Matches(t *testing.T) {
 		if match, forbid := p.match(segments), p.forbids(segments); match != tt.match || forbid != tt.forbid {
 			t.Errorf("%q: match(%q) = %v, forbids = %v; want %v, %v", tt.pattern, tt.path, match, forbid, tt.match, tt.forbid)
 		}
+	}
+}
+
+// randomPattern is a pattern of few different segments, so that paths match it.
+func randomPattern(r *rand.Rand) Pattern {
+	text := ""
+	for range 1 + r.IntN(4) {
+		text += "/" + []string{"a", "b", "*", "%61", "%2A", "c%20d"}[r.IntN(6)]
+	}
+	return pattern(text + []string{"", "", "/", "/**"}[r.IntN(4)])
+}
+
+func randomPath(r *rand.Rand) string {
+	path := ""
+	for range 1 + r.IntN(5) {
+		path += "/" + []string{"a", "b", "%62", "*", "c d", "%63%20d", "A", "", "abc", "a%2Fb"}[r.IntN(10)]
+	}
+	return path
+}
+
+func TestRoute_MatchesWhatItsPatternMatches(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	matched := 0
+	for range 20_000 {
+		w := newWords()
+		p, path := randomPattern(r), randomPath(r)
+		w.route(&Pattern{segments: []segment{{text: "b"}, {text: "c d"}}})
+		route := w.route(&p)
+		list, more, ok := w.read(path, make([]word, 0, len(route.words)+r.IntN(3)))
+		segments, okToo := splitPath(path)
+		want := p.match(segments)
+		if got := route.match(list, more); !ok || !okToo || got != want || got && !route.mayMatch(list) {
+			t.Fatalf("route of %s: match(%q) = %v, want %v", p, path, got, want)
+		}
+		if want {
+			matched++
+		}
+	}
+	if matched < 500 {
+		t.Errorf("only %d matched", matched)
+	}
+}
+
+func TestWords_ReadRefusesWhatIsNoPath(t *testing.T) {
+	for _, path := range []string{"", "a", "*", "/%", "/a%2", "/%zz", "/a/%4", "/" + strings.Repeat("a/", 50) + "%"} {
+		_, _, got := newWords().read(path, make([]word, 0, 4))
+		if _, want := splitPath(path); got || want {
+			t.Errorf("read(%q) = %v, splitPath %v, want both to refuse it", path, got, want)
+		}
+	}
+	long := "/" + strings.Repeat("%41", 500)
+	w := newWords()
+	p := pattern(long)
+	route := w.route(&p)
+	if list, more, ok := w.read(strings.ReplaceAll(long, "%41", "A"), make([]word, 0, 1)); !ok || !route.match(list, more) {
+		t.Error("a long segment does not match itself")
+	}
+	if list, more, ok := w.read(long, make([]word, 0, 1)); !ok || !route.match(list, more) {
+		t.Error("a long segment does not match itself with escapes")
+	}
+}
+
+func TestPattern_Covers(t *testing.T) {
+	for _, tt := range []struct {
+		pattern, other string
+		want           bool
+	}{
+		{"/**", "/a/*/b/**", true},
+		{"/**", "/", true},
+		{"/a/**", "/a", true},
+		{"/a/**", "/a/**", true},
+		{"/a/**", "/a/*/c/", true},
+		{"/a/**", "/**", false},
+		{"/a/*", "/a/b", true},
+		{"/a/*", "/a/*", true},
+		{"/a/*", "/a/", false},
+		{"/a/*", "/a/**", false},
+		{"/a/*", "/a/b/c", false},
+		{"/*/**", "/a/**", true},
+		{"/*/**", "/**", false},
+		{"/a/b", "/a/*", false},
+		{"/%61", "/a", true},
+		{"/a", "/A", false},
+		{"/%2A", "/*", false},
+		{"/*", "/%2A", true},
+	} {
+		p := pattern(tt.pattern)
+		if got := p.covers(pattern(tt.other)); got != tt.want {
+			t.Errorf("%q covers %q: %v, want %v", tt.pattern, tt.other, got, tt.want)
+		}
+	}
+	r := rand.New(rand.NewPCG(7, 8))
+	covered := 0
+	for range 20_000 {
+		p, other := randomPattern(r), randomPattern(r)
+		if !p.covers(other) {
+			continue
+		}
+		covered++
+		for range 20 {
+			if segments, _ := splitPath(randomPath(r)); other.match(segments) && !p.match(segments) {
+				t.Fatalf("%s covers %s, but not its %q", p, other, segments)
+			}
+		}
+	}
+	if covered < 500 {
+		t.Errorf("only %d patterns cover another", covered)
 	}
 }
