@@ -12,7 +12,7 @@ import (
 // Proof is what a verified bearer token says.
 type Proof struct {
 	Issuer         string         // the name under policy.identity.jwt; "" for a ServiceAccount
-	Claims         map[string]any // of a JWT
+	Claims         map[string]any // of a JWT; numbers are json.Number, as the token writes them
 	ServiceAccount string         // NAMESPACE/NAME, by TokenReview
 }
 
