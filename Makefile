@@ -75,6 +75,9 @@ packages:
 	[ -n "$$(command -v npm)" ] || missing+=(nodejs npm); \
 	[ -n "$$(command -v redis-server)" ] || missing+=(redis-server); \
 	[ -n "$$(command -v Rscript)" ] || missing+=(r-base-core); \
+	[ -n "$$(command -v nginx)" ] || missing+=(nginx-light); \
+	[ -n "$$(command -v haproxy)" ] || missing+=(haproxy); \
+	[ -n "$$(command -v chromium)" ] || missing+=(chromium); \
 	[ -n "$$(command -v systemd-analyze)" ] || missing+=(systemd); \
 	perl -MLWP::UserAgent -MHTTP::Tiny -e1 2>/dev/null || missing+=(perl libwww-perl); \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv); \

@@ -11,6 +11,7 @@ import (
 
 // A Case is what somebody sends on one connection, and what becomes of it.
 type Case struct {
+	Class  string // what it is about, in a word or two
 	Name   string // a sentence, and the only one of its name
 	Raw    string // bytes, as they are sent
 	Half   bool   // the sender closes its side after Raw
@@ -50,13 +51,24 @@ func (c Case) Refused() bool {
 	return !slices.ContainsFunc(c.Wants, func(w Want) bool { return w.Line != "" })
 }
 
-// Cases returns all of them.
+// Cases returns all of them, class by class.
 func Cases() []Case {
-	return slices.Concat(
-		plainCases(), methodCases(), targetCases(), routeCases(), strictCases(), fileCases(), queryCases(), hostCases(), browserCases(),
-		connectionCases(), nameCases(), credentialCases(), overrideCases(), limitCases(), upgradeCases(),
-		lengthCases(), chunkCases(), trailerCases(), versionCases(), pipelineCases(), halfCases(), foreignCases(),
-	)
+	var all []Case
+	for _, class := range []struct {
+		name  string
+		cases []Case
+	}{
+		{"plain", plainCases()}, {"method", methodCases()}, {"target", slices.Concat(targetCases(), routeCases())},
+		{"path", strictCases()}, {"file", fileCases()}, {"query", queryCases()}, {"host", hostCases()}, {"browser", browserCases()},
+		{"connection", slices.Concat(connectionCases(), upgradeCases())}, {"header", slices.Concat(nameCases(), credentialCases(), overrideCases(), limitCases())},
+		{"framing", slices.Concat(lengthCases(), chunkCases(), trailerCases(), versionCases())}, {"stream", slices.Concat(pipelineCases(), halfCases(), foreignCases())},
+	} {
+		for _, c := range class.cases {
+			c.Class = class.name
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // Config is the configuration that Cases are for: upstreams plain, based and files
