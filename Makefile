@@ -20,7 +20,8 @@ build:
 	go build -o bearerd .
 
 # The log has every line of every test; printed are those of tests that failed or
-# were skipped, a line a package, and which real clients took part.
+# were skipped, a line a package, which real clients took part, and what the battery,
+# the corpus and the browser show.
 test: packages lint clients provider
 	@mkdir -p $(CACHE)
 	@echo "go test -race ./..."
@@ -28,6 +29,7 @@ test: packages lint clients provider
 	mv $(LOG).part $(LOG); \
 	awk -f test/harness/report.awk $(LOG); \
 	grep -oE 'real client: .*' $(LOG) || echo "real client: none"; \
+	grep -E '^(battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: )' $(LOG) || true; \
 	go run ./test/harness/nosecrets $(LOG); \
 	exit $${failed:-0}
 

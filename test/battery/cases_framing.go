@@ -5,7 +5,10 @@ import "strings"
 // lengthCases are of where a body ends, by its length.
 func lengthCases() []Case {
 	smuggled := get("/plain/public/smuggled")
-	cases := each([]string{"3, 3", "3,4", "+3", "-3", "0x3", "3.0", "3e0", "99999999999999999999", "9223372036854775808", "", "3 0", "3;", "\"3\"", "three", "3\x0b", "٣", "- 3", "1_000"},
+	cases := each([]string{
+		"3, 3", "3,4", "+3", "-3", "0x3", "3.0", "3e0", "99999999999999999999", "9223372036854775808", "", "3 0", "3;", "\"3\"", "three", "3\x0b",
+		"٣", "- 3", "1_000",
+	},
 		byServer, "a length that is none:", func(length string) string {
 			return request("POST", "/plain/inbox", "Content-Length: "+length) + "abc"
 		})
@@ -36,11 +39,19 @@ func lengthCases() []Case {
 
 // chunkCases are of bodies in chunks.
 func chunkCases() []Case {
-	cases := each([]string{"identity", "gzip, chunked", "chunked, identity", "chunked, chunked", "xchunked", "chunked;q=1", "", "chunked,", ",chunked", "gzip", "\"chunked\"", "chunked\x00", "x\tchunked", "chunked gzip", "çhunked", "deflate, gzip"},
+	cases := each([]string{
+		"identity", "gzip, chunked", "chunked, identity", "chunked, chunked", "xchunked", "chunked;q=1", "", "chunked,", ",chunked", "gzip",
+		"\"chunked\"", "chunked\x00", "x\tchunked", "chunked gzip", "çhunked", "deflate, gzip",
+	},
 		byServer, "an encoding that is not chunked:", func(encoding string) string {
 			return request("POST", "/plain/inbox", "Transfer-Encoding: "+encoding) + "3\r\nabc\r\n0\r\n\r\n"
 		})
-	for _, framed := range []string{"3;\nabc\r\n0\r\n\r\n", "3\nabc\n0\n\n", "0x3\r\nabc\r\n0\r\n\r\n", "-3\r\nabc\r\n0\r\n\r\n", " 3\r\nabc\r\n0\r\n\r\n", "+3\r\nabc\r\n0\r\n\r\n", "fffffffffffffffff\r\nabc\r\n0\r\n\r\n", "10000000000000003\r\nabc\r\n0\r\n\r\n", "2\r\nabc\r\n0\r\n\r\n", "3\r\nabcX\r\n0\r\n\r\n", "g\r\nabc\r\n0\r\n\r\n", "\r\nabc\r\n0\r\n\r\n", "3;a=\rb\r\nabc\r\n0\r\n\r\n", "3 3\r\nabc\r\n0\r\n\r\n", "3\rabc\r\n0\r\n\r\n", "3_0\r\nabc\r\n0\r\n\r\n", "３\r\nabc\r\n0\r\n\r\n", "3\r\nabc0\r\n\r\n", "3\r\nabc\r\r\n0\r\n\r\n"} {
+	for _, framed := range []string{
+		"3;\nabc\r\n0\r\n\r\n", "3\nabc\n0\n\n", "0x3\r\nabc\r\n0\r\n\r\n", "-3\r\nabc\r\n0\r\n\r\n", " 3\r\nabc\r\n0\r\n\r\n",
+		"+3\r\nabc\r\n0\r\n\r\n", "fffffffffffffffff\r\nabc\r\n0\r\n\r\n", "10000000000000003\r\nabc\r\n0\r\n\r\n", "2\r\nabc\r\n0\r\n\r\n",
+		"3\r\nabcX\r\n0\r\n\r\n", "g\r\nabc\r\n0\r\n\r\n", "\r\nabc\r\n0\r\n\r\n", "3;a=\rb\r\nabc\r\n0\r\n\r\n", "3 3\r\nabc\r\n0\r\n\r\n",
+		"3\rabc\r\n0\r\n\r\n", "3_0\r\nabc\r\n0\r\n\r\n", "３\r\nabc\r\n0\r\n\r\n", "3\r\nabc0\r\n\r\n", "3\r\nabc\r\r\n0\r\n\r\n",
+	} {
 		cases = append(cases, one("a chunk that is none: "+shown(framed), chunked(framed), cut))
 	}
 	for _, encoding := range []string{"chunked", "Chunked", "CHUNKED", " chunked ", "\tchunked"} {
@@ -65,7 +76,9 @@ func chunkCases() []Case {
 // trailerCases are of headers that come after the body. None goes on, and nobody
 // takes the request for whole without them.
 func trailerCases() []Case {
-	cases := each([]string{"X-T: 1", "Authorization: Bearer attacker", "X-Forwarded-User: admin", "Host: evil.example", "Cookie: a=b", "X-T: 1\r\nX-U: 2", "X_T: 1"}, ambiguous, "trailers that nobody announced:", func(trailer string) string {
+	cases := each([]string{
+		"X-T: 1", "Authorization: Bearer attacker", "X-Forwarded-User: admin", "Host: evil.example", "Cookie: a=b", "X-T: 1\r\nX-U: 2", "X_T: 1",
+	}, ambiguous, "trailers that nobody announced:", func(trailer string) string {
 		return chunked("3\r\nabc\r\n0\r\n" + trailer + "\r\n\r\n")
 	})
 	cases = append(cases, each([]string{"X-T", "Authorization, X-T", "Cookie"}, ambiguous, "trailers that are announced:", func(names string) string {
@@ -94,7 +107,10 @@ func versionCases() []Case {
 	as := func(version string) string { return strings.Replace(a(), "HTTP/1.1", version, 1) }
 	unsupported := refused("request_ambiguous").withStatus(505)
 	cases := each([]string{"HTTP/1.2", "HTTP/1.3", "HTTP/1.9"}, unsupported, "a version that is not spoken:", as)
-	cases = append(cases, each([]string{"HTTP/2.0", "HTTP/3.0", "HTTP/0.9", "HTTP/0.0", "HTTP/9.9", "http/1.1", "Http/1.1", "HTTP/1.10", "HTTP/1", "HTTP/01.1", "HTTP/1.1\x00", "HTTPS/1.1", "HTTP /1.1", "HTTP/1.1 x", "HTTP/1,1", "HTTP/-1.1", "XTTP/1.1", "HTTP/1.1.1", "HTTP", "", " HTTP/1.1", "HTTP/1.1 "}, byServer, "a version that is none:", as)...)
+	cases = append(cases, each([]string{
+		"HTTP/2.0", "HTTP/3.0", "HTTP/0.9", "HTTP/0.0", "HTTP/9.9", "http/1.1", "Http/1.1", "HTTP/1.10", "HTTP/1", "HTTP/01.1", "HTTP/1.1\x00",
+		"HTTPS/1.1", "HTTP /1.1", "HTTP/1.1 x", "HTTP/1,1", "HTTP/-1.1", "XTTP/1.1", "HTTP/1.1.1", "HTTP", "", " HTTP/1.1", "HTTP/1.1 ",
+	}, byServer, "a version that is none:", as)...)
 	old := func(method, rest string) string {
 		return method + " /plain/inbox HTTP/1.0\r\nHost: localhost\r\n" + rest
 	}

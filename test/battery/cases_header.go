@@ -8,10 +8,15 @@ import (
 // connectionCases are of Connection, which takes off the headers that it names.
 func connectionCases() []Case {
 	cases := each([]string{
-		"Authorization", "authorization", "close, Authorization", "keep-alive,AUTHORIZATION", "Content-Type, Range, If-Match, Idempotency-Key", "X-Forwarded-For", "x-forwarded-for", "Host", "Content-Length", "Transfer-Encoding", "Cookie", "x-lab", "close;q=1", `"close"`,
-		"close Authorization", ",,Authorization", "close,\tauthorization", "Proxy-Authorization", "Bearerd-Error", "close, *", "Trailer", "keep-alive=5", "closed", "websocket", "Expect",
+		"Authorization", "authorization", "close, Authorization", "keep-alive,AUTHORIZATION", "Content-Type, Range, If-Match, Idempotency-Key",
+		"X-Forwarded-For", "x-forwarded-for", "Host", "Content-Length", "Transfer-Encoding", "Cookie", "x-lab", "close;q=1", `"close"`,
+		"close Authorization", ",,Authorization", "close,\tauthorization", "Proxy-Authorization", "Bearerd-Error", "close, *", "Trailer",
+		"keep-alive=5", "closed", "websocket", "Expect",
 	}, ambiguous, "Connection names a header:", func(options string) string { return a("Connection: "+options, "X-Lab: 7") })
-	cases = append(cases, each([]string{"keep-alive", "Keep-Alive", "close", "Close, TE", "TE", "te, close", "keep-alive, upgrade", "Upgrade, HTTP2-Settings", "", ",", "close,", "keep-alive , close"},
+	cases = append(cases, each([]string{
+		"keep-alive", "Keep-Alive", "close", "Close, TE", "TE", "te, close", "keep-alive, upgrade", "Upgrade, HTTP2-Settings", "", ",", "close,",
+		"keep-alive , close",
+	},
 		passes(lineA, "X-Lab: 7"), "Connection is about the connection:", func(options string) string {
 			return a("Connection: "+options, "X-Lab: 7")
 		})...)
@@ -27,11 +32,20 @@ func connectionCases() []Case {
 
 // nameCases are of headers' names and values as such.
 func nameCases() []Case {
-	cases := each([]string{"X_Forwarded_User: admin", "Author_ization: x", "Authorization_: x", "_Authorization: x", "Content_Length: 3", "Transfer_Encoding: chunked", "X-Lab_: 7", "_: x", "__: x", "X_: ", "Host_: evil", "HTTP_PROXY: http://evil.example"},
+	cases := each([]string{
+		"X_Forwarded_User: admin", "Author_ization: x", "Authorization_: x", "_Authorization: x", "Content_Length: 3", "Transfer_Encoding: chunked",
+		"X-Lab_: 7", "_: x", "__: x", "X_: ", "Host_: evil", "HTTP_PROXY: http://evil.example",
+	},
 		ambiguous, "a name with an underscore:", func(header string) string { return a(header) })
-	cases = append(cases, each([]string{"X-A: b\xe9c", "X-A: \xff", "X-A: \xc0\xaf", "X-A: \xed\xa0\x80", "User-Agent: caf\xe9", "Accept: \xf6", "Authorization: Bearer \xff", "Cookie: a=\xff"}, ambiguous, "a value that is no UTF-8:", func(header string) string { return a(header) })...)
 	cases = append(cases, each([]string{
-		"X-A : b", ": b", " : b", "X-A", "X A: b", "X-A\x00: b", "X-A: b\x00c", "X-A: b\rc", "X-A: b\x0bc", "X-A: b\x1bc", "X-A: b\x7fc", "X-\xc3\x84: b", "X-A\t: b", "X/A: b", "(X): b", `"X": b`, "X-A:b\x01", "Content-Length : 3", "Transfer-Encoding : chunked", "Transfer-Encoding:\x0bchunked", "Connection: \x0bAuthorization", "Authorization : Bearer x", "=: x", "@: x", "X-A[]: x", "\x00", "X-A\xff: b",
+		"X-A: b\xe9c", "X-A: \xff", "X-A: \xc0\xaf", "X-A: \xed\xa0\x80", "User-Agent: caf\xe9", "Accept: \xf6", "Authorization: Bearer \xff",
+		"Cookie: a=\xff",
+	}, ambiguous, "a value that is no UTF-8:", func(header string) string { return a(header) })...)
+	cases = append(cases, each([]string{
+		"X-A : b", ": b", " : b", "X-A", "X A: b", "X-A\x00: b", "X-A: b\x00c", "X-A: b\rc", "X-A: b\x0bc", "X-A: b\x1bc", "X-A: b\x7fc",
+		"X-\xc3\x84: b", "X-A\t: b", "X/A: b", "(X): b", `"X": b`, "X-A:b\x01", "Content-Length : 3", "Transfer-Encoding : chunked",
+		"Transfer-Encoding:\x0bchunked", "Connection: \x0bAuthorization", "Authorization : Bearer x", "=: x", "@: x", "X-A[]: x", "\x00",
+		"X-A\xff: b",
 	}, byServer, "a header that can be none:", func(header string) string { return a(header) })...)
 	return append(cases,
 		one("a space before the first header", "GET /plain/public/a HTTP/1.1\r\n X-A: b\r\nHost: localhost\r\n\r\n", byServer),
@@ -51,13 +65,23 @@ func nameCases() []Case {
 func credentialCases() []Case {
 	ours := passes(lineA) // that it has one Authorization, ours, and none of these is checked of all that arrives
 	cases := each([]string{
-		"Authorization: Bearer attacker", "authorization: Basic eDp5", "AUTHORIZATION: x", "Authorization:", "Authorization: Bearer a, Bearer b", "Authorization: Bearer", "Authorization: Negotiate YII=", "Authorization: Digest username=\"x\"", "Authorization: AWS4-HMAC-SHA256 Credential=x",
-		"Authorization: bearer  x", "Authorization: Bearer\tx", "Authorization: Bearer größe", "Proxy-Authorization: Basic eDp5", "proxy-authorization: x", "Cookie: a=b", "cookie: a=b; c=d", "Cookie: session=\"x\"",
+		"Authorization: Bearer attacker", "authorization: Basic eDp5", "AUTHORIZATION: x", "Authorization:", "Authorization: Bearer a, Bearer b",
+		"Authorization: Bearer", "Authorization: Negotiate YII=", "Authorization: Digest username=\"x\"",
+		"Authorization: AWS4-HMAC-SHA256 Credential=x",
+		"Authorization: bearer  x", "Authorization: Bearer\tx", "Authorization: Bearer größe", "Proxy-Authorization: Basic eDp5",
+		"proxy-authorization: x", "Cookie: a=b", "cookie: a=b; c=d", "Cookie: session=\"x\"",
 	}, ours, "the caller's credential ends here:", func(header string) string { return a(header) })
 	cases = append(cases, each([]string{
-		"X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "X-Forwarded-Port: 443", "X-Forwarded-Prefix: /admin", "X-Forwarded-Uri: /admin", "X-Forwarded-Method: DELETE", "X-Forwarded-User: admin", "X-Forwarded-Email: a@b", "X-Forwarded-Groups: wheel", "X-Forwarded-Preferred-Username: admin", "X-Forwarded-Access-Token: x", "X-Forwarded-Client-Cert: x", "x-forwarded-anything: x", "X-Forwarded-: x",
-		"Forwarded: for=127.0.0.1;host=evil", "X-Real-IP: 127.0.0.1", "X-Remote-User: admin", "X-Remote-Group: system:masters", "X-Remote-Extra-Scopes: x", "X-Original-URL: /admin", "X-Rewrite-URL: /admin", "X-Original-Method: DELETE", "X-Client-IP: 127.0.0.1", "True-Client-IP: 127.0.0.1",
-		"Remote-User: admin", "X-Auth-Request-User: admin", "X-WebAuth-User: admin", "Max-Forwards: 0", "Early-Data: 1", "Tailscale-User-Login: admin", "X-Amzn-Oidc-Identity: x", "X-Goog-Authenticated-User-Email: x", "Cf-Access-Jwt-Assertion: x", "X-Envoy-Original-Path: /admin",
+		"X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "X-Forwarded-Port: 443",
+		"X-Forwarded-Prefix: /admin", "X-Forwarded-Uri: /admin", "X-Forwarded-Method: DELETE", "X-Forwarded-User: admin", "X-Forwarded-Email: a@b",
+		"X-Forwarded-Groups: wheel", "X-Forwarded-Preferred-Username: admin", "X-Forwarded-Access-Token: x", "X-Forwarded-Client-Cert: x",
+		"x-forwarded-anything: x", "X-Forwarded-: x",
+		"Forwarded: for=127.0.0.1;host=evil", "X-Real-IP: 127.0.0.1", "X-Remote-User: admin", "X-Remote-Group: system:masters",
+		"X-Remote-Extra-Scopes: x", "X-Original-URL: /admin", "X-Rewrite-URL: /admin", "X-Original-Method: DELETE", "X-Client-IP: 127.0.0.1",
+		"True-Client-IP: 127.0.0.1",
+		"Remote-User: admin", "X-Auth-Request-User: admin", "X-WebAuth-User: admin", "Max-Forwards: 0", "Early-Data: 1",
+		"Tailscale-User-Login: admin", "X-Amzn-Oidc-Identity: x", "X-Goog-Authenticated-User-Email: x", "Cf-Access-Jwt-Assertion: x",
+		"X-Envoy-Original-Path: /admin",
 	}, ours, "what somebody is said to be ends here:", func(header string) string { return a(header) })...)
 	return append(cases,
 		one("two Authorizations", a("Authorization: Bearer attacker", "authorization: Basic eDp5"), ours),

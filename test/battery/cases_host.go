@@ -6,13 +6,22 @@ import "strings"
 func hostCases() []Case {
 	from := func(host string) string { return strings.Replace(a(), "Host: localhost", "Host: "+host, 1) }
 	cases := each([]string{
-		"evil.example", "evil.example:8080", "localhost.", "localhost.:8080", "localhost.evil.example", "evil.example.localhost", "127.0.0.1.nip.io", "0.0.0.0", "0.0.0.0:8080", "127.1", "127.0.0.2", "2130706433", "0x7f.1", "0x7f000001", "127.0.0.1.",
+		"evil.example", "evil.example:8080", "localhost.", "localhost.:8080", "localhost.evil.example", "evil.example.localhost", "127.0.0.1.nip.io",
+		"0.0.0.0", "0.0.0.0:8080", "127.1", "127.0.0.2", "2130706433", "0x7f.1", "0x7f000001", "127.0.0.1.",
 		"[::ffff:127.0.0.1]", "[::]", "[::2]", "::1", "[localhost]", "[127.0.0.1]", "127.0.0.1]", "[::1", "[::1]x", "[::1%25lo]",
-		"", ":8080", ":", "%6cocalhost", "localhost%2eevil.example", "localhost%00", "localhost,evil.example", "localhost,localhost", "localhost;evil", "localhost:80:80", "localhost:abc", "localhost:80,evil.example", "localhost:-1", "localhost:+80", "local_host", "*", "*.localhost", "localhost'", "localhost=x", "plain", "xn--localhost-", "169.254.169.254", "[fe80::1]",
+		"", ":8080", ":", "%6cocalhost", "localhost%2eevil.example", "localhost%00", "localhost,evil.example", "localhost,localhost",
+		"localhost;evil", "localhost:80:80", "localhost:abc", "localhost:80,evil.example", "localhost:-1", "localhost:+80", "local_host", "*",
+		"*.localhost", "localhost'", "localhost=x", "plain", "xn--localhost-", "169.254.169.254", "[fe80::1]",
 	}, refused("host_refused"), "the Host names another machine:", from)
-	cases = append(cases, each([]string{"a/../x", "user@localhost", "local host", "localhost, evil.example", "ｌocalhost", "löcalhost", "localhost\\evil", "localhost\"", "<localhost>", "localhost#", "localhost?x", "http://localhost", "localhost\x00", "localhost^"},
+	cases = append(cases, each([]string{
+		"a/../x", "user@localhost", "local host", "localhost, evil.example", "ｌocalhost", "löcalhost", "localhost\\evil", "localhost\"",
+		"<localhost>", "localhost#", "localhost?x", "http://localhost", "localhost\x00", "localhost^",
+	},
 		byServer, "the Host can be none:", from)...)
-	for _, host := range []string{"localhost", "LOCALHOST", "LocalHost:80", "localhost:8080", "localhost:1", "localhost:65535", "127.0.0.1", "127.0.0.1:9", "[::1]", "[::1]:8080"} {
+	for _, host := range []string{
+		"localhost", "LOCALHOST", "LocalHost:80", "localhost:8080", "localhost:1", "localhost:65535", "127.0.0.1", "127.0.0.1:9", "[::1]",
+		"[::1]:8080",
+	} {
 		cases = append(cases, one("the Host is this machine: "+host, from(host), passes(lineA)))
 	}
 	return append(cases,
@@ -36,18 +45,23 @@ func hostCases() []Case {
 func browserCases() []Case {
 	browser := refused("browser_refused")
 	cases := each([]string{
-		"Origin: http://evil.example", "Origin: null", "Origin:", "Origin: http://localhost", "Origin: http://localhost:8080", "origin: https://evil.example", "ORIGIN: file://", "Origin: chrome-extension://x", "Origin: *",
+		"Origin: http://evil.example", "Origin: null", "Origin:", "Origin: http://localhost", "Origin: http://localhost:8080",
+		"origin: https://evil.example", "ORIGIN: file://", "Origin: chrome-extension://x", "Origin: *",
 		"Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none", "Sec-Fetch-Site:", "sec-fetch-site: x",
 	}, browser, "a page has sent it:", func(header string) string { return a(header) })
 	cases = append(cases, each([]string{"HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}, browser, "a page has sent, with its origin,", func(method string) string {
 		return request(method, "/plain/public/a", "Origin: http://evil.example")
 	})...)
 	cases = append(cases, each([]string{
-		"Access-Control-Request-Method: DELETE", "Access-Control-Request-Headers: x-lab", "Access-Control-Request-Private-Network: true", "Access-Control-Request-Local-Network: true",
+		"Access-Control-Request-Method: DELETE", "Access-Control-Request-Headers: x-lab", "Access-Control-Request-Private-Network: true",
+		"Access-Control-Request-Local-Network: true",
 	}, browser, "a preflight:", func(header string) string {
 		return request("OPTIONS", "/plain/public/a", header)
 	})...)
-	cases = append(cases, each([]string{"Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty", "Referer: http://evil.example/", "Sec-Ch-Ua: x", "DNT: 1", "Access-Control-Request-Method: GET", "User-Agent: Mozilla/5.0", "Purpose: prefetch"},
+	cases = append(cases, each([]string{
+		"Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty", "Referer: http://evil.example/", "Sec-Ch-Ua: x", "DNT: 1",
+		"Access-Control-Request-Method: GET", "User-Agent: Mozilla/5.0", "Purpose: prefetch",
+	},
 		passes(lineA), "no page has sent it:", func(header string) string { return a(header) })...)
 	return append(cases,
 		one("a form of a page", send("POST", "/plain/inbox", "a=b", "Origin: null", "Content-Type: text/plain"), browser),

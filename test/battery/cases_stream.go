@@ -45,7 +45,11 @@ func repeated(want Want, n int) []Want {
 // halfCases break off.
 func halfCases() []Case {
 	var cases []Case
-	for _, raw := range []string{"G", "GET", "GET /plain/public/a", "GET /plain/public/a HTTP/1.1", "GET /plain/public/a HTTP/1.1\r\n", "GET /plain/public/a HTTP/1.1\r\nHost: loc", "GET /plain/public/a HTTP/1.1\r\nHost: localhost\r\n", "GET /plain/public/a HTTP/1.1\r\nHost: localhost\r\n\r"} {
+	for _, raw := range []string{
+		"G", "GET", "GET /plain/public/a", "GET /plain/public/a HTTP/1.1", "GET /plain/public/a HTTP/1.1\r\n",
+		"GET /plain/public/a HTTP/1.1\r\nHost: loc", "GET /plain/public/a HTTP/1.1\r\nHost: localhost\r\n",
+		"GET /plain/public/a HTTP/1.1\r\nHost: localhost\r\n\r",
+	} {
 		cases = append(cases, one("a head that breaks off: "+shown(raw), raw, byServer).half())
 	}
 	return append(cases,
@@ -66,7 +70,10 @@ func halfCases() []Case {
 func foreignCases() []Case {
 	var cases []Case
 	for _, raw := range []string{
-		"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n", "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c", "SSH-2.0-x\r\n", "HELO localhost\r\n", "*1\r\n$4\r\nPING\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "\x00\x00\x00\x00\r\n\r\n", "\r\n\r\n\r\n\r\n", "GET\r\n\r\n", "GET /plain/public/a\n\n", "\x05\x01\x00\r\n\r\n", "GIOP\x01\x00\r\n\r\n", "stats\r\n", "\xef\xbb\xbfGET /plain/public/a HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n", "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c",
+		"SSH-2.0-x\r\n", "HELO localhost\r\n", "*1\r\n$4\r\nPING\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "\x00\x00\x00\x00\r\n\r\n",
+		"\r\n\r\n\r\n\r\n", "GET\r\n\r\n", "GET /plain/public/a\n\n", "\x05\x01\x00\r\n\r\n", "GIOP\x01\x00\r\n\r\n", "stats\r\n",
+		"\xef\xbb\xbfGET /plain/public/a HTTP/1.1\r\nHost: localhost\r\n\r\n",
 	} {
 		cases = append(cases, one("another protocol: "+shown(raw), raw, byServer).half())
 	}

@@ -77,7 +77,9 @@ func (r *Recorder) Take() []Arrival {
 }
 
 // Answer is the body of the answer to a request.
-func Answer(method, target string) string { return fmt.Sprintf("{\"recorded\": %q}\n", method+" "+target) }
+func Answer(method, target string) string {
+	return fmt.Sprintf("{\"recorded\": %q}\n", method+" "+target)
+}
 
 func (r *Recorder) accept() {
 	for {
