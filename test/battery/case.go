@@ -83,13 +83,13 @@ func Config(g *harness.Globus, upstream string) string {
 	return fmt.Sprintf(`proxy:
   listeners: [{address: "localhost:0"}]
   upstreams:
-    plain: {url: "%[1]s", insecure_http: true, credential: transfer}
-    based: {url: "%[1]s/v0.10", insecure_http: true, credential: transfer}
-    files: {url: "%[1]s/data", insecure_http: true, credential: transfer, path: files}
+    plain: {url: "%[1]s", insecure_http: true, private: true, credential: transfer}
+    based: {url: "%[1]s/v0.10", insecure_http: true, private: true, credential: transfer}
+    files: {url: "%[1]s/data", insecure_http: true, private: true, credential: transfer, path: files}
   drain: {delay: 0s}
 credentials:
   clients:
-    globus: {preset: globus, token_url: "%[2]s/v2/oauth2/token", insecure_http: true, client_id: "%[3]s", client_secret: "file:secret"}
+    globus: {preset: globus, token_url: "%[2]s/v2/oauth2/token", insecure_http: true, private: true, client_id: "%[3]s", client_secret: "file:secret"}
   tokens:
     transfer: {client: globus, resource_server: transfer.api.globus.org, scopes: ["%[4]s"]}
 log: {format: json}

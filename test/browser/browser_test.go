@@ -143,11 +143,11 @@ func config(g *harness.Globus, upstream string) string {
 	return fmt.Sprintf(`proxy:
   listeners: [{address: "localhost:0"}]
   upstreams:
-    up: {url: "%[1]s", insecure_http: true, credential: transfer}
+    up: {url: "%[1]s", insecure_http: true, private: true, credential: transfer}
   drain: {delay: 0s}
 credentials:
   clients:
-    globus: {preset: globus, token_url: "%[2]s/v2/oauth2/token", insecure_http: true, client_id: "%[3]s", client_secret: "file:secret"}
+    globus: {preset: globus, token_url: "%[2]s/v2/oauth2/token", insecure_http: true, private: true, client_id: "%[3]s", client_secret: "file:secret"}
   tokens:
     transfer: {client: globus, resource_server: transfer.api.globus.org, scopes: ["%[4]s"]}
 log: {format: json}

@@ -148,13 +148,13 @@ func config(g *harness.Globus, upstream string) string {
 	return fmt.Sprintf(`proxy:
   listeners: [{address: "127.0.0.1:0"}]
   upstreams:
-    auth:  {preset: auth, url: "%[2]s", insecure_http: true}
-    up:    {url: "%[1]s/api/v1", insecure_http: true, credential: transfer}
-    files: {url: "%[1]s/data", insecure_http: true, credential: transfer, path: files}
+    auth:  {preset: auth, url: "%[2]s", insecure_http: true, private: true}
+    up:    {url: "%[1]s/api/v1", insecure_http: true, private: true, credential: transfer}
+    files: {url: "%[1]s/data", insecure_http: true, private: true, credential: transfer, path: files}
   drain: {delay: 0s}
 credentials:
   clients:
-    globus: {preset: globus, token_url: "%[2]s/v2/oauth2/token", insecure_http: true, client_id: "%[3]s", client_secret: "file:secret"}
+    globus: {preset: globus, token_url: "%[2]s/v2/oauth2/token", insecure_http: true, private: true, client_id: "%[3]s", client_secret: "file:secret"}
   tokens:
     transfer: {client: globus, resource_server: transfer.api.globus.org, scopes: ["%[4]s"]}
 log: {format: json}
