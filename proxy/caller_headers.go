@@ -28,7 +28,7 @@ var callerHeaders = []string{
 
 var callerPrefixes = []string{
 	"X-Forwarded-", "X-Original-", "X-Remote-", "X-Auth-Request-", "X-Authenticated-", "X-Webauth-", "X-Ssl-", "Ssl-Client-",
-	"X-Goog-Authenticated-", "X-Goog-Iap-", "X-Amzn-Oidc-", "X-Ms-Client-Principal", "X-Envoy-", "Cf-Access-", "Tailscale-User-",
+	"X-Goog-Authenticated-", "X-Goog-Iap-", "X-Amzn-Oidc-", "X-Ms-Client-Principal", "X-Envoy-", "Cf-Access-", "Tailscale-User-", "Sec-Websocket-",
 }
 
 // neverAllowed are those that allow: may not name: ours to set, or the connection's.

@@ -48,6 +48,10 @@ type Exchange struct {
 	sent   atomic.Int64 // the transport reads the body on a goroutine of its own
 	broken atomic.Bool  // the caller's body broke off while it was read
 
+	// in is the server's own request. Nothing is ever assigned to it, but trailers
+	// turn up in it, and in no copy of it.
+	in *http.Request
+
 	step           string          // of admit, the last that was taken
 	as             string          // who calls, whatever shows it; "" but where a request is explained
 	asked          *policy.Request // what the decision was about
@@ -89,7 +93,7 @@ type exchangeKey struct{}
 // it. Nothing is ever assigned to the server's own request: Go before 1.26.11
 // loses track of the connection when its Body is replaced.
 func begin(r *http.Request, held budget) (*Exchange, *http.Request) {
-	x := &Exchange{ID: rand.Text(), Start: time.Now(), Method: r.Method, body: body{budget: held}}
+	x := &Exchange{in: r, ID: rand.Text(), Start: time.Now(), Method: r.Method, body: body{budget: held}}
 	return x, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 }
 

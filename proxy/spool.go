@@ -92,7 +92,7 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange, upto int64) erro
 	case err != nil:
 		x.closes = true
 		return &Error{Code: "body_unreadable", Detail: "the request's body broke off or its framing is wrong", Err: errors.New("reading the caller's body")}
-	case len(r.Trailer) > 0:
+	case len(x.in.Trailer) > 0:
 		x.closes = true
 		return ambiguous("the request has trailers, which are not forwarded; send them as headers")
 	}
@@ -115,7 +115,7 @@ func withBody(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Reques
 	case r.ContentLength == 0:
 	case !x.body.whole:
 		stream(w)
-		out.Body = &counted{io.MultiReader(bytes.NewReader(x.body.head), r.Body), r, x}
+		out.Body = &counted{io.MultiReader(bytes.NewReader(x.body.head), r.Body), r.Body, x}
 	case len(x.body.head) == 0:
 		out.Body, out.ContentLength, out.TransferEncoding = http.NoBody, 0, nil
 	default:
@@ -135,14 +135,14 @@ func stream(w http.ResponseWriter) { _ = http.NewResponseController(w).EnableFul
 // counted counts what the transport reads of a body, and notes if it breaks off.
 type counted struct {
 	io.Reader
-	of *http.Request // whose body it streams; nil for one that was read whole
-	x  *Exchange
+	stream io.Closer // the body it streams; nil for one that was read whole
+	x      *Exchange
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.x.sent.Add(int64(n))
-	if err == io.EOF && c.of != nil && len(c.of.Trailer) > 0 {
+	if err == io.EOF && c.stream != nil && len(c.x.in.Trailer) > 0 {
 		err = errTrailers // or the upstream would take the message for whole
 	}
 	if err != nil && err != io.EOF {
@@ -155,8 +155,8 @@ var errTrailers = errors.New("the request has trailers, which are not forwarded"
 
 // Close lets go of a body that streams.
 func (c *counted) Close() error {
-	if c.of == nil {
+	if c.stream == nil {
 		return nil
 	}
-	return c.of.Body.Close()
+	return c.stream.Close()
 }
