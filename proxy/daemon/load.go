@@ -135,14 +135,14 @@ func (d *document) locate(path []any) (line, column int) {
 }
 
 // emptyItems notes items of lists that say nothing, which would otherwise be
-// dropped or taken for defaults.
+// dropped or taken for defaults. A null is one too, but where any value may stand.
 func (m *mistakes) emptyItems(node *yaml.Node, path []any) {
 	for i, part := range node.Content {
 		at := path
 		switch node.Kind {
 		case yaml.SequenceNode:
 			at = append(path[:len(path):len(path)], i)
-			if part.Kind == yaml.ScalarNode && part.Tag == "!!null" {
+			if part.Kind == yaml.ScalarNode && part.Tag == "!!null" && !(part.Value == "null" && mayBeNull(at)) {
 				m.addAt(part.Line, part.Column, pathText(at), "an empty item; write it or leave it out")
 			}
 		case yaml.MappingNode:
@@ -150,6 +150,11 @@ func (m *mistakes) emptyItems(node *yaml.Node, path []any) {
 		}
 		m.emptyItems(part, at)
 	}
+}
+
+func mayBeNull(path []any) bool {
+	t := typeAt(path)
+	return t != nil && t.Kind() == reflect.Interface
 }
 
 // content looks through documents and aliases.
