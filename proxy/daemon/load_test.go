@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -309,6 +310,23 @@ func TestPresets_OfThePreviewAreWhereTheSDKHasThem(t *testing.T) {
 	} {
 		if got := previewURL(presets[preset].url); got != want {
 			t.Errorf("%s is at %s, want %s", preset, got, want)
+		}
+	}
+}
+
+// TestLoad_ANullIsAValueWhereAnyMayStand, and nothing said where it is not written.
+func TestLoad_ANullIsAValueWhereAnyMayStand(t *testing.T) {
+	t.Setenv("BEARERD_TEST_SECRET", "c2VjcmV0=")
+	for _, tt := range []struct{ list, want string }{
+		{"[false, null]", ""},
+		{"[false, ~]", "an empty item"},
+		{"[null, \"\"]", ""},
+	} {
+		rule := "{name: submit, callers: [local], upstreams: [x], methods: [POST], paths: [/a], body: {/x: {absent_or: " + tt.list + "}}}"
+		config := strings.Replace(withPreset("transfer", ""), "rules: [", "rules: ["+rule+", ", 1)
+		_, err := parse("config.yaml", []byte(config), Overrides{})
+		if got := fmt.Sprint(err); tt.want == "" && err != nil || tt.want != "" && !strings.Contains(got, tt.want) {
+			t.Errorf("absent_or: %s: %v, want %q", tt.list, err, tt.want)
 		}
 	}
 }
