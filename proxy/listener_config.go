@@ -124,7 +124,7 @@ func (l ListenerConfig) checkTCP(path []any, m Mistakes) {
 		_, err = netip.ParseAddr(host)
 	}
 	if number, errPort := strconv.Atoi(port); err != nil || errPort != nil || number < 0 || number > 65535 {
-		m.Add(append(path, "address"), "%q is no address to listen on; write localhost:8080, :8080, an IP address and port, or unix:/run/bearerd/bearerd.sock", l.Address)
+		m.Add(append(path, "address"), "%q is no address to listen on; write localhost:8080, :8080, an IP address and port, or unix:PATH", l.Address)
 	}
 	for key, value := range map[string]string{"mode": l.Mode, "owner": l.Owner} {
 		if value != "" {
@@ -133,10 +133,7 @@ func (l ListenerConfig) checkTCP(path []any, m Mistakes) {
 	}
 }
 
-var (
-	validMode  = regexp.MustCompile(`^0?[0-7]{3}$`)
-	validOwner = regexp.MustCompile(`^[^\s:]+(:[^\s:]+)?$|^:[^\s:]+$`)
-)
+var validMode = regexp.MustCompile(`^0?[0-7]{3}$`)
 
 func (l ListenerConfig) checkSocket(path []any, m Mistakes) {
 	socket, _ := l.SocketPath()
@@ -151,9 +148,6 @@ func (l ListenerConfig) checkSocket(path []any, m Mistakes) {
 	}
 	if l.Mode != "" && !validMode.MatchString(l.Mode) {
 		m.Add(append(path, "mode"), "%q is no mode; write one such as \"0600\" for bearerd's own user, \"0660\" for a group too", l.Mode)
-	}
-	if l.Owner != "" && !validOwner.MatchString(l.Owner) {
-		m.Add(append(path, "owner"), "%q is no owner; write user, user:group or :group", l.Owner)
 	}
 }
 
@@ -226,6 +220,9 @@ func (t *ListenerTLS) check(path []any, m Mistakes) {
 		case one.ref == "" && one.key == "client_ca":
 		case one.ref == "":
 			m.Add(path, "%s is missing; write tls: {certificate: file:PATH, key: file:PATH}", one.key)
+			return
+		case !credentials.IsReference(string(one.ref)): // not repeated: it may be the key
+			m.Add(append(path, one.key), "not a reference, and keys are not kept in this file; write file:PATH")
 			return
 		case strings.HasPrefix(string(one.ref), "env:"):
 			m.Add(append(path, one.key), "%s does not change while bearerd runs, and certificates do; write file:PATH", one.ref)

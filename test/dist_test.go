@@ -262,7 +262,7 @@ func TestUnit_SaysWhatBearerdDoes(t *testing.T) {
 		"NoNewPrivileges":          "yes",
 		"ProtectSystem":            "strict",
 		"MemoryDenyWriteExecute":   "yes",
-		"RestrictAddressFamilies":  "AF_INET AF_INET6",
+		"RestrictAddressFamilies":  "AF_INET AF_INET6 AF_UNIX AF_NETLINK",
 		"SystemCallFilter":         "@system-service",
 		"CapabilityBoundingSet":    "",
 	} {

@@ -53,6 +53,7 @@ func (c *Config) resolve(m *mistakes) {
 	c.Proxy.Resolve(m.under("proxy"))
 	c.Admin.Resolve(m.under("admin"))
 	c.checkAddresses(m)
+	c.checkOwners(m)
 	c.checkStore(m)
 	c.readCallers(m)
 	c.checkReach(m)
@@ -78,8 +79,21 @@ func (c *Config) checkAddresses(m *mistakes) {
 	}
 }
 
+// checkOwners notes whom a unix socket could not be given to.
+func (c *Config) checkOwners(m *mistakes) {
+	for i, l := range c.Proxy.Listeners {
+		_, isSocket := l.SocketPath()
+		if _, _, err := lookUpOwner(l.Owner); err != nil && isSocket {
+			m.Add([]any{"proxy", "listeners", i, "owner"}, "%v", err)
+		}
+	}
+}
+
 // overlap reports whether two addresses cannot both be listened on.
 func overlap(a, b string) bool {
+	if strings.HasPrefix(a, "unix:") || strings.HasPrefix(b, "unix:") {
+		return false
+	}
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
 	if errA != nil || errB != nil || portA != portB || portA == "0" { // 0 is a port of its own for each
@@ -141,6 +155,10 @@ func (c *Config) secretPaths() [][]any {
 	}
 	for i := range c.Policy.Callers {
 		paths = append(paths, []any{"policy", "callers", i, "key"})
+	}
+	for i := range c.Proxy.Listeners {
+		path := []any{"proxy", "listeners", i, "tls"}
+		paths = append(paths, path, slices.Concat(path, []any{"client_ca"}))
 	}
 	return paths
 }

@@ -40,8 +40,8 @@ type Options struct {
 	Overrides  Overrides
 	Version    string
 	Log        io.Writer // where log lines go
-	// Started, if set, is told once what runs, and where: host:port of each
-	// listener, in the order of the Config.
+	// Started, if set, is told once what runs, and where: host:port or unix:PATH of
+	// each listener, in the order of the Config.
 	Started func(cfg *Config, addresses []string)
 	// Embedded leaves the process's signals to the caller; ctx alone ends Run.
 	Embedded bool
@@ -95,6 +95,8 @@ type daemon struct {
 	servers   []*http.Server
 	listeners [][]net.Listener // of each server
 	addresses []string         // of the first of each
+
+	certificates []*certificates // of each server; nil for those without TLS
 
 	config  *Config // the one in force, and what was made of it
 	set     *credentials.Set
@@ -285,16 +287,19 @@ func ownTransport(egress proxy.Egress) func(*tls.Config, credentials.Secret) (ht
 func (d *daemon) listen() error {
 	var addresses []string
 	for i, l := range d.config.Proxy.Listeners {
-		opened, err := listen(l.Address)
+		opened, tlsFiles, err := d.open(l)
 		if err != nil {
 			d.closeListeners()
 			return &AddressError{fmt.Sprintf("proxy.listeners[%d].address", i), l.Address, err}
 		}
+		server := newServer(d.proxy.Listener(i))
+		server.ConnContext = proxy.ConnContext
 		d.listeners = append(d.listeners, opened)
-		d.servers = append(d.servers, newServer(d.proxy.Listener(i)))
-		addresses = append(addresses, opened[0].Addr().String())
+		d.certificates = append(d.certificates, tlsFiles)
+		d.servers = append(d.servers, server)
+		addresses = append(addresses, addressOf(opened[0]))
 		for _, one := range opened {
-			d.log.Info().Str("address", one.Addr().String()).Str("upstream", l.Upstream).Msg("listening")
+			d.log.Info().Str("address", addressOf(one)).Str("upstream", l.Upstream).Bool("tls", l.TLS != nil).Msg("listening")
 		}
 	}
 	d.addresses = addresses
@@ -361,7 +366,7 @@ func (d *daemon) heed(ctx context.Context, stops, reloads <-chan os.Signal, fail
 func (d *daemon) reload() {
 	cfg, err := Load(d.options.ConfigPath, d.options.Overrides)
 	if err == nil && !sameAddresses(cfg.Proxy.Listeners, d.config.Proxy.Listeners) {
-		err = Mistakes{d.options.ConfigPath + ": proxy.listeners: addresses changed, which a reload cannot do; restart bearerd"}
+		err = Mistakes{d.options.ConfigPath + ": proxy.listeners: addresses changed (or mode, owner, with tls or without), which a reload cannot do; restart bearerd"}
 	}
 	if err == nil && cfg.Admin != d.config.Admin {
 		err = Mistakes{d.options.ConfigPath + ": admin: addresses changed, which a reload cannot do; restart bearerd"}
@@ -373,6 +378,7 @@ func (d *daemon) reload() {
 		err = d.build(cfg)
 	}
 	if err == nil {
+		d.useCertificates()
 		d.renewing()
 	} else {
 		d.metrics.Reloaded(false)
@@ -391,8 +397,21 @@ func (d *daemon) reload() {
 	}
 }
 
+// sameAddresses reports whether the sockets that are open for one can go on for the
+// other.
 func sameAddresses(a, b []proxy.ListenerConfig) bool {
-	return slices.EqualFunc(a, b, func(x, y proxy.ListenerConfig) bool { return x.Address == y.Address })
+	return slices.EqualFunc(a, b, func(x, y proxy.ListenerConfig) bool {
+		return x.Address == y.Address && x.SocketMode() == y.SocketMode() && x.Owner == y.Owner && (x.TLS == nil) == (y.TLS == nil)
+	})
+}
+
+// useCertificates takes the files that the configuration in force names.
+func (d *daemon) useCertificates() {
+	for i, l := range d.config.Proxy.Listeners {
+		if l.TLS != nil {
+			d.certificates[i].use(*l.TLS)
+		}
+	}
 }
 
 // drain lets callers go in peace: for a while every answer closes its

@@ -63,7 +63,13 @@ func PrintEnvironment(out io.Writer, options EnvOptions) error {
 func (c *Config) environment(addresses []string, elsewhere string) ([]variable, error) {
 	base, own := "", map[string]string{} // own: URLs of upstreams that have a listener
 	for i, l := range c.Proxy.Listeners {
+		if _, isSocket := l.SocketPath(); isSocket {
+			continue // for which there are no URLs
+		}
 		at, err := listenerURL(addresses[i])
+		if l.TLS != nil {
+			at = strings.Replace(at, "http://", "https://", 1)
+		}
 		switch {
 		case err != nil && elsewhere == "":
 			return nil, err
@@ -72,6 +78,9 @@ func (c *Config) environment(addresses []string, elsewhere string) ([]variable, 
 		case l.Upstream != "" && own[l.Upstream] == "":
 			own[l.Upstream] = at
 		}
+	}
+	if base == "" && len(own) == 0 && elsewhere == "" {
+		return nil, errors.New("proxy.listeners: tools find bearerd by a URL, and a unix socket has none; write a listener on localhost too, or give --base-url")
 	}
 	if elsewhere = strings.TrimRight(elsewhere, "/"); elsewhere != "" && elsewhere != base {
 		base, own = elsewhere, nil

@@ -1,15 +1,19 @@
 package daemon
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net"
 	"net/http"
 	"strings"
 	"syscall"
 	"time"
+
+	"bearerd/proxy"
 )
 
 // AddressError is an address that cannot be listened on.
@@ -19,6 +23,9 @@ type AddressError struct {
 }
 
 func (e *AddressError) Error() string {
+	if strings.HasPrefix(e.Address, "unix:") {
+		return e.socketError()
+	}
 	if errors.Is(e.Err, syscall.EADDRINUSE) {
 		or := ", or start with --listen localhost:PORT"
 		if !strings.HasPrefix(e.Key, "proxy.") {
@@ -29,7 +36,60 @@ func (e *AddressError) Error() string {
 	return fmt.Sprintf("%s: cannot listen on %s: %v; write another address there", e.Key, e.Address, e.Err)
 }
 
+// socketError is Error for a unix socket.
+func (e *AddressError) socketError() string {
+	advice := "write another path there"
+	switch {
+	case errors.Is(e.Err, syscall.EADDRINUSE):
+		return fmt.Sprintf("%s: %s is in use by another program; write another path there", e.Key, e.Address)
+	case errors.Is(e.Err, errNoSocket):
+		advice = "move it away, or write another path there"
+	case errors.Is(e.Err, fs.ErrNotExist):
+		advice = "make the directory it is to be in, or write another path there"
+	case errors.Is(e.Err, fs.ErrPermission):
+		advice = "only root may give it to another owner, and bearerd's user must be able to write its directory"
+	}
+	return fmt.Sprintf("%s: cannot listen on %s: %v; %s", e.Key, e.Address, e.Err, advice)
+}
+
 func (e *AddressError) Unwrap() error { return e.Err }
+
+// open opens what a listener of the configuration says. One that speaks TLS has
+// certificates.
+func (d *daemon) open(l proxy.ListenerConfig) (opened []net.Listener, c *certificates, err error) {
+	if l.TLS != nil {
+		c, err = newCertificates(*l.TLS, func(err error) {
+			d.log.Warn().Str("address", l.Address).AnErr("err", err).Msg("certificate files changed and cannot be used, the old ones stay")
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if _, isSocket := l.SocketPath(); isSocket {
+		one, err := listenSocket(l)
+		if err != nil {
+			return nil, nil, err
+		}
+		opened = []net.Listener{one}
+	} else if opened, err = listen(l.Address); err != nil {
+		return nil, nil, err
+	}
+	if c != nil {
+		for i, one := range opened {
+			opened[i] = tls.NewListener(one, c.config())
+		}
+	}
+	return opened, c, nil
+}
+
+// addressOf is how a listener's address is written: as in the configuration, but
+// for a free port that was taken.
+func addressOf(l net.Listener) string {
+	if at, isSocket := l.Addr().(*net.UnixAddr); isSocket {
+		return "unix:" + at.Name
+	}
+	return l.Addr().String()
+}
 
 // listen opens an address of the configuration. localhost is two sockets on one
 // port, or one where a machine has no IPv6.

@@ -24,10 +24,17 @@ func check(t *testing.T, path string, env ...string) (stderr string, code int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{filepath.Base(path): data, "secret": []byte("AgNotASecret\n"), "store-key": []byte("of 32 characters and more, as it has to be\n")} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+	certificate, key := harness.NewAuthority(t).IssueServer()
+	for name, content := range map[string]string{
+		filepath.Base(path): string(data), "secret": "AgNotASecret\n", "store-key": "of 32 characters and more, as it has to be\n",
+		"server.pem": certificate, "server-key.pem": key, "open-key.pem": key, "empty.pem": "",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Chmod(filepath.Join(dir, "open-key.pem"), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	var out strings.Builder
 	command := exec.Command(harness.Binary(t), "check", "-c", filepath.Base(path))
