@@ -64,6 +64,9 @@ func (c *certificates) use(files proxy.ListenerTLS) {
 func (c *certificates) read() {
 	c.checked = time.Now()
 	settings, err := tlsSettings(c.files)
+	if err != nil { // they may have been swapped between one file and the next
+		settings, err = tlsSettings(c.files)
+	}
 	switch {
 	case err == nil:
 		c.current.Store(settings)

@@ -71,6 +71,11 @@ func (a *Authority) Pool() *x509.CertPool {
 	return pool
 }
 
+// Signed reports whether a certificate is of this authority.
+func (a *Authority) Signed(certificate *x509.Certificate) bool {
+	return certificate.CheckSignatureFrom(a.cert) == nil
+}
+
 func (a *Authority) sign(template, parent *x509.Certificate, key *ecdsa.PrivateKey) *x509.Certificate {
 	a.t.Helper()
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
