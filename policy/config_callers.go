@@ -145,7 +145,7 @@ func parseSAN(text string) (SAN, error) {
 		return SAN{SANEmail, lower}, nil
 	}
 	if _, err := netip.ParseAddr(lower); err == nil {
-		return SAN{}, errors.New("is an address, which a certificate does not identify by; write it under address:")
+		return SAN{}, errors.New("is an address, which a certificate does not identify by; write it under address: as it is")
 	}
 	if !validHost.MatchString(lower) {
 		return SAN{}, errors.New("is no name a certificate identifies by; write a URI, a DNS name or an email address (subject alternative names; the common name does not count)")

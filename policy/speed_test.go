@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -77,6 +79,39 @@ func TestPolicy_DecidesWithoutAllocating(t *testing.T) {
 		}
 		if got := testing.AllocsPerRun(100, func() { p.Decide(req) }); got != 0 {
 			t.Errorf("%s: %v allocations, want none", tt.name, got)
+		}
+	}
+}
+
+func TestBody_IsJudgedInLittleMemory(t *testing.T) {
+	var list, mapping strings.Builder
+	list.WriteString(`{"DATA":[`)
+	mapping.WriteString(`{"a":0`)
+	for i := 0; list.Len() < mostMaxBody-200; i++ {
+		fmt.Fprintf(&list, `{"destination_path":"/archive/%d","source_path":"/data/\u0061\n","recursive":false},`, i)
+	}
+	list.WriteString(`{"destination_path":"/archive/"}]}`)
+	for i := 0; mapping.Len() < mostMaxBody-200; i++ {
+		fmt.Fprintf(&mapping, `,"%x":0`, i)
+	}
+	mapping.WriteString("}")
+	r := withBody(conditions{"/DATA/*/destination_path": under("/archive/")})
+	r.MaxBody = mostMaxBody
+	p := newPolicy(t, r)
+	for name, text := range map[string]string{"a list of many": list.String(), "a mapping of many": mapping.String()} {
+		req := posting(jsonBody(text))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		begin := time.Now()
+		allowed := p.Decide(req).Allowed
+		took := time.Since(begin)
+		runtime.ReadMemStats(&after)
+		t.Logf("%s: %d MiB judged in %v with %d KiB", name, len(text)/mib, took.Round(time.Millisecond), (after.TotalAlloc-before.TotalAlloc)/kib)
+		if spent := after.TotalAlloc - before.TotalAlloc; spent > 5*mostMaxBody {
+			t.Errorf("%s: %d KiB, want less", name, spent/kib)
+		}
+		if allowed != (name == "a list of many") {
+			t.Errorf("%s: allowed %v", name, allowed)
 		}
 	}
 }
