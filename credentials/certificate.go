@@ -39,3 +39,10 @@ func (r Reference) ReadAuthorities() (*x509.CertPool, error) {
 	}
 	return pool, nil
 }
+
+// ReadPublic returns what r names where that is no secret, such as certificates: the
+// file may be anybody's to read. Its errors say what to do.
+func (r Reference) ReadPublic() ([]byte, error) {
+	text, _, err := r.public()
+	return []byte(text), err
+}

@@ -107,7 +107,9 @@ func (p *Policy) Identify(peer Peer) Identity {
 // its names callers have: only one tells anything.
 func (p *Policy) namedBy(sans []SAN) (one SAN, count int) {
 	for _, san := range sans {
-		san.Value = strings.ToLower(san.Value)
+		if san.Kind != SANURI { // whose path may differ in case alone
+			san.Value = strings.ToLower(san.Value)
+		}
 		known := slices.ContainsFunc(p.callers, func(c caller) bool { return slices.Contains(c.sans, san) })
 		if known && (count == 0 || san != one) {
 			one, count = san, count+1

@@ -31,8 +31,8 @@ type CallerConfig struct {
 	// is shown.
 	ServiceAccount Texts `yaml:"service_account"`
 	// JWT names whose tokens identify, of policy.identity.jwt; Claims are what
-	// they must say: one of the texts each. Without Claims every token that the
-	// issuer makes for bearerd's audience does.
+	// they must say: one of the texts each. There must be some: at many issuers
+	// anybody can have a token made for any audience.
 	JWT    string           `yaml:"jwt"`
 	Claims map[string]Texts `yaml:"claims"`
 
@@ -101,6 +101,9 @@ func (c CallerConfig) newClaims(path []any, identity IdentityConfig, m Mistakes)
 	if c.JWT == "" && len(c.Claims) > 0 {
 		m.Add(append(path, "claims"), "there is no jwt: that would make them; write jwt: and a name under policy.identity.jwt")
 	}
+	if c.JWT != "" && len(c.Claims) == 0 {
+		m.Add(append(path, "jwt"), "there are no claims, so that whoever gets a token of that issuer for the audience would be this caller; write claims: and what the token has to say, such as {sub: ...}")
+	}
 	var claims []claim
 	for _, name := range slices.Sorted(maps.Keys(c.Claims)) {
 		texts := c.Claims[name]
@@ -125,8 +128,9 @@ func parsePrefix(text string) (netip.Prefix, error) {
 
 var validHost = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
 
-// parseSAN reads the name a certificate is to have. Names are compared in lower
-// case, and no wildcard is one: it would be any of several machines.
+// parseSAN reads the name a certificate is to have. DNS names and email addresses
+// are compared in lower case, URIs byte for byte. No wildcard is one: it would be any
+// of several machines.
 func parseSAN(text string) (SAN, error) {
 	lower := strings.ToLower(text)
 	if strings.ContainsFunc(lower, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '*' }) {
@@ -134,10 +138,10 @@ func parseSAN(text string) (SAN, error) {
 	}
 	switch {
 	case strings.Contains(lower, "://"):
-		if u, err := url.Parse(lower); err != nil || u.Scheme == "" || u.Host == "" {
+		if u, err := url.Parse(text); err != nil || u.Scheme == "" || u.Host == "" {
 			return SAN{}, errors.New("is no URI; write one such as spiffe://example.org/cron")
 		}
-		return SAN{SANURI, lower}, nil
+		return SAN{SANURI, text}, nil
 	case strings.Contains(lower, "@"):
 		if a, err := mail.ParseAddress(lower); err != nil || a.Address != lower {
 			return SAN{}, errors.New("is no email address; write one such as cron@example.org")

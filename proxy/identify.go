@@ -71,10 +71,14 @@ func (t *table) peer(l *Listener, r *http.Request, x *Exchange) (policy.Peer, er
 			x.Peer = addr.String() + " by " + x.Peer
 		}
 	}
-	if !peer.Addr.IsValid() || !peer.Forwarded && peer.Addr.IsLoopback() && t.knowsUsers {
+	ownUser := t.listeners[l.index].OwnUser && tellsUsers
+	if !peer.Addr.IsValid() || !peer.Forwarded && peer.Addr.IsLoopback() && (t.knowsUsers || ownUser) {
 		if peer.User = peerUser(r.Context()); peer.User != nil {
 			x.Peer += " uid " + strconv.FormatUint(uint64(peer.User.UID), 10)
 		}
+	}
+	if ownUser && (peer.User == nil || !peer.User.Self) {
+		return peer, &Error{Code: "caller_unknown", Detail: "this port is for one command of another user's (bearerd exec)"}
 	}
 	return peer, nil
 }

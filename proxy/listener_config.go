@@ -35,6 +35,9 @@ type ListenerConfig struct {
 	RequireHeader  string   `yaml:"require_header"` // name of a header that every request must have
 	// Anonymous lets a listener off loopback serve who is not known as a caller.
 	Anonymous bool `yaml:"anonymous"`
+	// OwnUser serves bearerd's own user alone, where the system tells whose the other
+	// end of a connection is (Linux).
+	OwnUser bool `yaml:"-"`
 }
 
 // ListenerTLS is how a listener speaks TLS. Its files are read anew when they

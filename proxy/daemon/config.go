@@ -56,6 +56,9 @@ func (c *Config) resolve(m *mistakes) {
 	c.checkOwners(m)
 	c.checkStore(m)
 	c.readCallers(m)
+	c.fillKubernetes()
+	c.checkIdentity(m)
+	c.checkAudit(m)
 	c.checkReach(m)
 	c.policy = policy.New(c.Policy, known, m.under("policy"))
 	c.bindings = c.Proxy.Bind(c.Policy.Rules, m)
@@ -136,7 +139,16 @@ func (c *Config) checkStore(m *mistakes) {
 
 // secretPaths are the keys that name what only running needs.
 func (c *Config) secretPaths() [][]any {
-	paths := [][]any{{"proxy", "proxy_url"}, {"credentials", "store", "redis"}}
+	paths := [][]any{
+		{"proxy", "proxy_url"}, {"credentials", "store", "redis"}, {"policy", "audit", "file"},
+	}
+	for i := range c.Proxy.Listeners {
+		path := []any{"proxy", "listeners", i, "tls"}
+		paths = append(paths, path, slices.Concat(path, []any{"client_ca"}))
+	}
+	for name := range c.Policy.Identity.JWT {
+		paths = append(paths, []any{"policy", "identity", "jwt", name, "ca"})
+	}
 	for i := range c.Credentials.Store.Keys {
 		paths = append(paths, []any{"credentials", "store", "keys", i})
 	}

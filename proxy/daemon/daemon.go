@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bearerd/credentials"
+	"bearerd/policy"
 	"bearerd/proxy"
 	"bearerd/proxy/admin"
 	"bearerd/proxy/metrics"
@@ -68,10 +69,10 @@ func (o Overrides) apply(cfg *Config) {
 		}
 	}
 	if o.Private {
-		listeners := []proxy.ListenerConfig{{Address: privateAddress}}
+		listeners := []proxy.ListenerConfig{{Address: privateAddress, OwnUser: true}}
 		for _, name := range sortedKeys(cfg.Proxy.Upstreams) {
 			if services[cfg.Proxy.Upstreams[name].Preset] != nil {
-				listeners = append(listeners, proxy.ListenerConfig{Address: privateAddress, Upstream: name})
+				listeners = append(listeners, proxy.ListenerConfig{Address: privateAddress, Upstream: name, OwnUser: true})
 			}
 		}
 		cfg.Admin = admin.Config{}
@@ -103,6 +104,11 @@ type daemon struct {
 	way     *http.Transport // to the token endpoints
 	store   *store
 	retired []*store // of configurations before, not closed yet
+
+	verifying []policy.Verifier // what checks the tokens of callers
+	limiter   *policy.Limiter
+	audit     atomic.Pointer[auditor]
+	auditTold atomic.Int64 // when the log was last told that the audit log fails, in Unix seconds
 
 	metrics *metrics.Metrics
 	live    atomic.Pointer[inForce] // what the admin listener and the metrics look at
@@ -165,6 +171,7 @@ func Run(ctx context.Context, options Options) error {
 	defer func() { // of the configuration that is then in force
 		d.stopRenewing()
 		d.store.close()
+		d.audit.Load().close(nil)
 	}()
 	return d.serve(ctx, stops, reloads)
 }
@@ -201,6 +208,9 @@ type inForce struct {
 func (d *daemon) renewed(r credentials.Renewal) {
 	d.log.renewal(r)
 	d.metrics.Renewal(r)
+	if a := d.audit.Load(); a != nil {
+		a.renewal(r)
+	}
 }
 
 func (d *daemon) consented(c credentials.Consented) {
@@ -216,6 +226,7 @@ func (d *daemon) storeFailed(op string, err error) {
 func (d *daemon) served(x *proxy.Exchange) {
 	d.log.request(x)
 	d.metrics.Request(x)
+	d.audit.Load().answered(x)
 }
 
 // build makes everything a configuration says, and then puts it in force.
@@ -248,7 +259,19 @@ func (d *daemon) build(cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	deps := proxy.Deps{Authorizer: set.Authorizer, Policy: cfg.policy, Shim: set, Asked: cfg.scopesAsked, Egress: egress, Observe: d.served, InFlight: d.metrics.InFlight}
+	verifiers, err := d.verifiers(cfg, egress)
+	if err != nil {
+		return err
+	}
+	auditing, err := openAudit(cfg.Policy.Audit, d.audit.Load(), d.auditFailed)
+	if err != nil {
+		return err
+	}
+	limiter := policy.NewLimiter(d.limiter, cfg.policy)
+	deps := proxy.Deps{
+		Authorizer: set.Authorizer, Policy: cfg.policy, Shim: set, Asked: cfg.scopesAsked, Egress: egress,
+		Verifiers: verifiers, Limiter: limiter, Audit: auditing.allowed, Observe: d.served, InFlight: d.metrics.InFlight,
+	}
 	if d.proxy == nil {
 		d.proxy = proxy.New(cfg.Proxy, deps, cfg.bindings)
 	} else {
@@ -261,6 +284,8 @@ func (d *daemon) build(cfg *Config) error {
 		d.retired = append(d.retired, d.store)
 	}
 	d.config, d.set, d.way, d.store = cfg, set, way, kept
+	d.verifying, d.limiter = verifiers, limiter
+	d.audit.Swap(auditing).close(auditing)
 	d.live.Store(&inForce{cfg, set})
 	d.metrics.Reloaded(true)
 	return nil
@@ -377,6 +402,7 @@ func (d *daemon) reload() {
 	if err == nil {
 		err = d.build(cfg)
 	}
+	d.audit.Load().reload(err)
 	if err == nil {
 		d.useCertificates()
 		d.renewing()

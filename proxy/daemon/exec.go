@@ -40,8 +40,9 @@ func (e *ExitError) Unwrap() error { return e.Err }
 // this process go to the command. It returns when the command has ended and the
 // proxy is gone: nil, or an *ExitError, or what kept the proxy from running.
 //
-// Loopback is the whole machine: while the command runs, the machine's other
-// users can find the ports, and callers: [local] means them too.
+// Loopback is the whole machine. On Linux the ports serve this process's own user
+// alone; elsewhere the machine's other users can find them, and callers: [local]
+// means them too.
 func Exec(ctx context.Context, options ExecOptions) error {
 	program, err := exec.LookPath(options.Command[0])
 	if err != nil {

@@ -178,6 +178,7 @@ func (c *Config) expandPresets(m *mistakes) map[string]policy.Upstream {
 	}
 	for name, known := range upstreams {
 		known.Never, known.Base = c.never(name)
+		known.Files = c.Proxy.Upstreams[name].Path == "files"
 		upstreams[name] = known
 	}
 	return upstreams

@@ -1,0 +1,94 @@
+package daemon
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"os"
+	"reflect"
+
+	"bearerd/credentials"
+	"bearerd/policy"
+	"bearerd/policy/identity"
+	"bearerd/proxy"
+)
+
+// What Kubernetes gives every pod.
+const (
+	podCA    = "file:/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
+	podToken = "file:/var/run/secrets/kubernetes.io/serviceaccount/token"
+)
+
+// fillKubernetes takes the API server from the pod's environment where the file does
+// not name one, or by the name that it has in every cluster.
+func (c *Config) fillKubernetes() {
+	k := c.Policy.Identity.Kubernetes
+	if k == nil {
+		return
+	}
+	if host := os.Getenv("KUBERNETES_SERVICE_HOST"); host != "" {
+		fill(&k.URL, "https://"+net.JoinHostPort(host, cmp.Or(os.Getenv("KUBERNETES_SERVICE_PORT"), "443")))
+	}
+	fill(&k.URL, "https://kubernetes.default.svc")
+	fill(&k.CA, podCA)
+	fill(&k.Token, podToken)
+}
+
+// verifiers make what checks the tokens that callers show; those of before where
+// nothing about them has changed, since they know something.
+func (d *daemon) verifiers(cfg *Config, egress proxy.Egress) ([]policy.Verifier, error) {
+	if d.config != nil && reflect.DeepEqual(cfg.Policy.Identity, d.config.Policy.Identity) && cfg.Proxy.SameEgress(d.config.Proxy) {
+		return d.verifying, nil
+	}
+	var all []policy.Verifier
+	for _, name := range sortedKeys(cfg.Policy.Identity.JWT) {
+		issuer := cfg.Policy.Identity.JWT[name]
+		transport := proxy.NewTransport(egress)
+		if issuer.CA != "" {
+			pool, err := systemAnd(credentials.Reference(issuer.CA))
+			if err != nil {
+				return nil, err
+			}
+			transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+		}
+		all = append(all, identity.NewJWT(name, issuer, transport))
+	}
+	if k := cfg.Policy.Identity.Kubernetes; k != nil {
+		all = append(all, identity.NewKubernetes(*k, identity.KubernetesDeps{
+			Transport: func(settings *tls.Config) http.RoundTripper {
+				straight := proxy.NewTransport(nil) // the API server is in the cluster
+				straight.TLSClientConfig = settings
+				return straight
+			},
+			Read: func(reference string) ([]byte, error) { return credentials.Reference(reference).ReadPublic() },
+		}))
+	}
+	return all, nil
+}
+
+// systemAnd are the system's authorities and those in a file.
+func systemAnd(ca credentials.Reference) (*x509.CertPool, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	text, err := ca.ReadPublic()
+	if err == nil {
+		pool.AppendCertsFromPEM(text)
+	}
+	return pool, err
+}
+
+// checkIdentity notes authorities that cannot be read.
+func (c *Config) checkIdentity(m *mistakes) {
+	for name, issuer := range c.Policy.Identity.JWT {
+		if issuer.CA == "" || !credentials.IsReference(issuer.CA) {
+			continue // the latter is noted by package policy
+		}
+		if _, err := credentials.Reference(issuer.CA).ReadAuthorities(); err != nil {
+			m.Add([]any{"policy", "identity", "jwt", name, "ca"}, "%v", err)
+		}
+	}
+}
