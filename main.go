@@ -303,7 +303,7 @@ forwarded and 1 if it would be refused.`,
 			return err
 		}
 		options.ConfigPath, options.Method, options.URL, options.In = path, args[0], args[1], cmd.InOrStdin()
-		err = daemon.Explain(cmd.Context(), cmd.OutOrStdout(), options)
+		err = daemon.Explain(cmd.OutOrStdout(), options)
 		if errors.Is(err, daemon.ErrExplain) {
 			return &usageError{err}
 		}

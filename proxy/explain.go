@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -30,13 +32,15 @@ type Explanation struct {
 	step string // the last it took
 }
 
-// Explain takes r down the line as the listener of that index would, up to where it
-// would be forwarded, and tells what became of it. As names the caller instead of
-// what r shows; "": who r comes from. Nothing is forwarded, told to Observers or
-// counted. Deps.Limiter and Deps.Audit must be nil.
-func (p *Proxy) Explain(listener int, r *http.Request, as string) Explanation {
+// Explain takes r, as the server reads it from a connection, down the line of the
+// listener of that index, up to where it would be forwarded, and tells what became
+// of it. Local is the connection's own address, which Host may name. As names the
+// caller instead of what r shows; "": who r comes from. Nothing is forwarded, told
+// to Observers or counted. Deps.Limiter and Deps.Audit must be nil.
+func (p *Proxy) Explain(listener int, r *http.Request, local net.Addr, as string) Explanation {
 	l, t := &Listener{p, listener}, p.table.Load()
 	x, r := begin(r, p.budget)
+	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, local))
 	x.as = as
 	defer x.body.release()
 	out, err := t.admit(l, noAnswer{http.Header{}}, r, x)

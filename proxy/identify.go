@@ -125,12 +125,14 @@ func forwardedFor(peer netip.Addr, lines []string, trusted []netip.Prefix) (neti
 }
 
 // proof has a bearer token checked that says it is of a kind that tells callers; nil
-// if there is none.
+// if there is none. Several may be asked: one issuer's for two audiences, or the
+// cluster's both as an issuer and by TokenReview. The first that is sure counts.
 func (t *table) proof(r *http.Request, x *Exchange) (*policy.Proof, error) {
 	scheme, token := authorization(r.Header)
 	if scheme != "bearer" {
 		return nil, nil
 	}
+	var failed *Error
 	for _, verifier := range t.deps.Verifiers {
 		if !verifier.Claims(token) {
 			continue
@@ -141,14 +143,17 @@ func (t *table) proof(r *http.Request, x *Exchange) (*policy.Proof, error) {
 		case err == nil:
 			return proof, nil
 		case errors.Is(err, policy.ErrCannotTell):
-			return nil, &Error{Code: "identity_unavailable", Key: "policy.identity", RetryAfter: time.Second, Err: err,
+			failed = &Error{Code: "identity_unavailable", Key: "policy.identity", RetryAfter: time.Second, Err: err,
 				Detail: "who calls cannot be told now, because the place that says whether its token is good does not answer; send the request again"}
+		case failed == nil:
+			failed = unknownCaller(true)
+			failed.Err = err
 		}
-		e := unknownCaller(true)
-		e.Err = err
-		return nil, e
 	}
-	return nil, nil
+	if failed == nil {
+		return nil, nil
+	}
+	return nil, failed
 }
 
 // shownKeys returns what of a request's headers may be its caller's key, and fills

@@ -146,6 +146,7 @@ func (c *Config) secretPaths() [][]any {
 		path := []any{"proxy", "listeners", i, "tls"}
 		paths = append(paths, path, slices.Concat(path, []any{"client_ca"}))
 	}
+	paths = append(paths, []any{"policy", "identity", "kubernetes", "ca"}, []any{"policy", "identity", "kubernetes", "token"})
 	for name := range c.Policy.Identity.JWT {
 		paths = append(paths, []any{"policy", "identity", "jwt", name, "ca"})
 	}

@@ -3,7 +3,6 @@ package daemon
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,21 +37,24 @@ var ErrNotAllowed = errors.New("not allowed")
 var ErrExplain = errors.New("cannot be explained")
 
 // Explain prints the line that a request would travel through bearerd as it is
-// configured, by the code that serves. It needs no secret and sends nothing. Its
-// errors are Mistakes, ErrExplain, or ErrNotAllowed after it has printed.
-func Explain(ctx context.Context, out io.Writer, options ExplainOptions) error {
-	cfg, err := Load(options.ConfigPath, Overrides{WithoutSecrets: true})
+// configured. Its errors are Mistakes, ErrExplain, or ErrNotAllowed after it has
+// printed.
+func Explain(out io.Writer, options ExplainOptions) error {
+	e, err := NewExplainer(options.ConfigPath)
 	if err != nil {
 		return err
 	}
-	if options.As != "" && !slices.Contains(cfg.callerNames(), options.As) {
-		return fmt.Errorf("%w: no caller %q; there are %s", ErrExplain, options.As, list(cfg.callerNames()))
+	if known := e.cfg.callerNames(); options.As != "" && !slices.Contains(known, options.As) {
+		return fmt.Errorf("%w: no caller %q; there are %s", ErrExplain, options.As, list(known))
 	}
-	index, r, err := options.request(ctx, cfg)
+	raw, listener, err := options.request(e.cfg)
 	if err != nil {
 		return err
 	}
-	explained := cfg.explainer().Explain(index, r, options.As)
+	explained, err := e.Explain(listener, raw, options.As)
+	if err != nil {
+		return err
+	}
 	if _, err := io.WriteString(out, explained.Text()); err != nil {
 		return err
 	}
@@ -62,12 +64,35 @@ func Explain(ctx context.Context, out io.Writer, options ExplainOptions) error {
 	return nil
 }
 
-// explainer is a Proxy of the configuration that has no credentials.
-func (c *Config) explainer() *proxy.Proxy {
-	return proxy.New(c.Proxy, proxy.Deps{
+// Explainer explains what becomes of requests, by the code that serves. It needs no
+// secret and sends nothing.
+type Explainer struct {
+	cfg   *Config
+	proxy *proxy.Proxy
+}
+
+// NewExplainer loads a configuration for it. Its error is a Mistakes.
+func NewExplainer(configPath string) (*Explainer, error) {
+	cfg, err := Load(configPath, Overrides{WithoutSecrets: true})
+	if err != nil {
+		return nil, err
+	}
+	return &Explainer{cfg, proxy.New(cfg.Proxy, proxy.Deps{
 		Authorizer: func(string) (credentials.Authorizer, bool) { return nil, true },
-		Policy:     c.policy, Shim: noShim{c}, Asked: c.scopesAsked,
-	}, c.bindings)
+		Policy:     cfg.policy, Shim: noShim{cfg}, Asked: cfg.scopesAsked,
+	}, cfg.bindings)}, nil
+}
+
+// Explain takes a raw request, as one from this machine at the listener of that
+// index. Its error is ErrExplain: what net/http itself refuses never gets to bearerd.
+func (e *Explainer) Explain(listener int, raw io.Reader, as string) (proxy.Explanation, error) {
+	r, err := http.ReadRequest(bufio.NewReader(raw))
+	if err != nil {
+		return proxy.Explanation{}, fmt.Errorf("%w: the HTTP server refuses it before bearerd sees it (400)", ErrExplain)
+	}
+	loopback := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:1"))
+	r.RemoteAddr = loopback.String()
+	return e.proxy.Explain(listener, r, loopback, as), nil
 }
 
 // noShim knows what the token shim needs to say whether it would answer.
@@ -87,9 +112,9 @@ func (c *Config) callerNames() []string {
 	return names
 }
 
-// request makes the request as the server would read it, and says which listener it
-// comes to: the first that has the URL's port, or the first.
-func (o ExplainOptions) request(ctx context.Context, cfg *Config) (int, *http.Request, error) {
+// request writes the request as a client would, and says which listener it comes to:
+// the first that has the URL's port, or the first.
+func (o ExplainOptions) request(cfg *Config) (raw io.Reader, listener int, err error) {
 	authority, target := "", o.URL
 	if scheme, rest, ok := strings.Cut(o.URL, "://"); ok && (scheme == "http" || scheme == "https") {
 		at := strings.IndexByte(rest+"/", '/')
@@ -98,37 +123,30 @@ func (o ExplainOptions) request(ctx context.Context, cfg *Config) (int, *http.Re
 			target = "/"
 		}
 	}
-	index := 0
 	if _, port, err := net.SplitHostPort(authority); err == nil {
-		index = max(0, slices.IndexFunc(cfg.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return strings.HasSuffix(l.Address, ":"+port) }))
+		listener = max(0, slices.IndexFunc(cfg.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return strings.HasSuffix(l.Address, ":"+port) }))
 	}
 	if authority == "" {
 		authority = "localhost"
 	}
 	body, err := o.body()
 	if err != nil {
-		return 0, nil, err
+		return nil, 0, err
 	}
-	var raw bytes.Buffer
-	fmt.Fprintf(&raw, "%s %s HTTP/1.1\r\nHost: %s\r\n", o.Method, target, authority)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", o.Method, target, authority)
 	if o.BodyPath != "" {
-		fmt.Fprintf(&raw, "Content-Length: %d\r\n", len(body))
+		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(body))
 		if !slices.ContainsFunc(o.Headers, func(h string) bool { return strings.HasPrefix(strings.ToLower(h), "content-type:") }) {
-			raw.WriteString("Content-Type: application/json\r\n")
+			b.WriteString("Content-Type: application/json\r\n")
 		}
 	}
 	for _, header := range o.Headers {
-		raw.WriteString(header + "\r\n")
+		b.WriteString(header + "\r\n")
 	}
-	raw.WriteString("\r\n")
-	raw.Write(body)
-	r, err := http.ReadRequest(bufio.NewReader(&raw))
-	if err != nil {
-		return 0, nil, fmt.Errorf("%w: the HTTP server refuses it before bearerd sees it (400)", ErrExplain)
-	}
-	r.RemoteAddr = "127.0.0.1:1"
-	local := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:1"))
-	return index, r.WithContext(context.WithValue(ctx, http.LocalAddrContextKey, net.Addr(local))), nil
+	b.WriteString("\r\n")
+	b.Write(body)
+	return &b, listener, nil
 }
 
 func (o ExplainOptions) body() ([]byte, error) {

@@ -62,10 +62,20 @@ func (d *daemon) verifiers(cfg *Config, egress proxy.Egress) ([]policy.Verifier,
 				straight.TLSClientConfig = settings
 				return straight
 			},
-			Read: func(reference string) ([]byte, error) { return credentials.Reference(reference).ReadPublic() },
+			Read: func(reference string) ([]byte, error) { return readIdentity(reference, *k) },
 		}))
 	}
 	return all, nil
+}
+
+// readIdentity reads what TokenReview needs. A token that is not the one Kubernetes
+// gives every pod, with whatever mode, is a secret file as any other.
+func readIdentity(reference string, k policy.KubernetesConfig) ([]byte, error) {
+	if reference != k.Token || reference == podToken {
+		return credentials.Reference(reference).ReadPublic()
+	}
+	secret, err := credentials.Reference(reference).Read()
+	return []byte(secret.Reveal()), err
 }
 
 // systemAnd are the system's authorities and those in a file.
@@ -81,8 +91,19 @@ func systemAnd(ca credentials.Reference) (*x509.CertPool, error) {
 	return pool, err
 }
 
-// checkIdentity notes authorities that cannot be read.
+// checkIdentity notes files that cannot be read. Those that Kubernetes gives every pod
+// need not be there: a configuration may be checked elsewhere.
 func (c *Config) checkIdentity(m *mistakes) {
+	if k := c.Policy.Identity.Kubernetes; k != nil {
+		for key, reference := range map[string]string{"ca": k.CA, "token": k.Token} {
+			if reference == podCA || reference == podToken || !credentials.IsReference(reference) {
+				continue
+			}
+			if _, err := readIdentity(reference, *k); err != nil {
+				m.Add([]any{"policy", "identity", "kubernetes", key}, "%v", err)
+			}
+		}
+	}
 	for name, issuer := range c.Policy.Identity.JWT {
 		if issuer.CA == "" || !credentials.IsReference(issuer.CA) {
 			continue // the latter is noted by package policy

@@ -3,6 +3,7 @@ package corpus_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"bearerd/proxy/daemon"
 	"bearerd/test/emulator"
 	"bearerd/test/harness"
 )
@@ -73,7 +75,7 @@ func TestCorpus_ArrivesByteForByte(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	fmt.Printf("corpus: %d requests of %d clients, 100 %% byte-identical path, query, body\n", total, done)
+	fmt.Printf("corpus: %d requests of %d clients, 100 %% byte-identical path, query, body; explain says the same of each\n", total, done)
 	if done == len(clients) && total < 200 {
 		t.Errorf("%d requests, want 200 at least", total)
 	}
@@ -113,7 +115,25 @@ func compare(t *testing.T, who client) int {
 			t.Errorf("%v %v was answered %s: %v", line["method"], line["path"], code, line["err"])
 		}
 	}
+	checkExplained(t, b, sent)
 	return len(sent)
+}
+
+// checkExplained has explain say of each request what the proxy did: forward it.
+func checkExplained(t *testing.T, b *harness.Bearerd, sent []harness.Arrival) {
+	t.Helper()
+	explainer, err := daemon.NewExplainer(filepath.Join(b.Dir, "config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	toBearerd := strings.NewReplacer(" /api/v1", " /up", " /data", " /files")
+	for _, one := range sent {
+		line, rest, _ := bytes.Cut(one.Raw, []byte("\n"))
+		raw := io.MultiReader(strings.NewReader(toBearerd.Replace(string(line))+"\n"), bytes.NewReader(rest))
+		if explained, err := explainer.Explain(0, raw, ""); err != nil || !explained.Allowed {
+			t.Errorf("%q: the proxy forwarded it; explain: %v\n%s", one.Line(), err, explained.Text())
+		}
+	}
 }
 
 // differences are those between a request that was received through bearerd and
