@@ -42,8 +42,9 @@ type Provider struct {
 	Alias  string // the token endpoint for clients with certificates, on another host name
 	Dir    string // ca.pem, client.pem and client.key of mtls, rsa.key (PEM) and ec.jwk
 
-	t   testing.TB
-	cmd *exec.Cmd
+	t       testing.TB
+	cmd     *exec.Cmd
+	signing *rsa.PrivateKey // signs its tokens by RS256, under the id s
 }
 
 // Seen is what a provider was asked.
@@ -111,15 +112,19 @@ func (p *Provider) check(err error) {
 // Seen asks the provider.
 func (p *Provider) Seen() Seen {
 	p.t.Helper()
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(p.read("ca.pem"))
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
-	resp, err := (&http.Client{Transport: transport}).Get(p.Issuer + "/_seen")
+	resp, err := p.client().Get(p.Issuer + "/_seen")
 	p.check(err)
 	defer func() { _ = resp.Body.Close() }()
 	var seen Seen
 	p.check(json.NewDecoder(resp.Body).Decode(&seen))
 	return seen
+}
+
+// client trusts the provider, and keeps no connection.
+func (p *Provider) client() *http.Client {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(p.read("ca.pem"))
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}}
 }
 
 func (p *Provider) read(name string) []byte {
@@ -143,7 +148,7 @@ func (p *Provider) configure(port int) {
 	jwk, err := json.Marshal(jose.JSONWebKey{Key: ecKey, KeyID: "ec-1", Algorithm: "ES256", Use: "sig"})
 	p.check(err)
 	p.check(os.WriteFile(filepath.Join(p.Dir, "ec.jwk"), jwk, 0o600))
-	signing, err := rsa.GenerateKey(rand.Reader, 2048)
+	p.signing, err = rsa.GenerateKey(rand.Reader, 2048)
 	p.check(err)
 
 	type object = map[string]any
@@ -164,7 +169,7 @@ func (p *Provider) configure(port int) {
 	settings, err := json.Marshal(object{
 		"issuer": p.Issuer, "alias": p.Alias, "port": port,
 		"certificate": filepath.Join(p.Dir, "server.pem"), "key": filepath.Join(p.Dir, "server.key"), "ca": filepath.Join(p.Dir, "ca.pem"),
-		"jwks": jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: signing, KeyID: "s", Algorithm: "RS256", Use: "sig"}}},
+		"jwks": jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.signing, KeyID: "s", Algorithm: "RS256", Use: "sig"}}},
 		"clients": []object{
 			client("basic", "client_secret_basic", object{"client_secret": Secret}),
 			client("post", "client_secret_post", object{"client_secret": Secret}),
