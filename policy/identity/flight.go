@@ -19,8 +19,8 @@ type flight[T any] struct {
 }
 
 // launch asks in the background, so that a caller that hangs up takes the answer
-// from nobody else. The goroutine ends with ask, which must heed its context: it
-// is done after fetchTimeout at the latest. landed is told of the answer before
+// from nobody else. The goroutine ends with ask, whose context is done after
+// fetchTimeout; only a file system that hangs keeps it longer. landed is told of the answer before
 // those who wait are.
 func launch[T any](ctx context.Context, ask func(context.Context) (T, error), landed func(T, error)) *flight[T] {
 	f := &flight[T]{done: make(chan struct{})}
@@ -40,11 +40,15 @@ func launch[T any](ctx context.Context, ask func(context.Context) (T, error), la
 	return f
 }
 
-// wait returns the answer, or an error once ctx is done.
+// wait returns the answer, or an error once ctx is done or the answer is long
+// overdue.
 func (f *flight[T]) wait(ctx context.Context) (T, error) {
 	select {
 	case <-f.done:
 		return f.value, f.err
+	case <-time.After(fetchTimeout + time.Second):
+		var none T
+		return none, cannotTell("what it takes to ask about it cannot be read")
 	case <-ctx.Done():
 		var none T
 		return none, fmt.Errorf("%w: waiting for the answer: %w", policy.ErrCannotTell, context.Cause(ctx))

@@ -173,6 +173,28 @@ func TestKubernetes_ACallerThatHangsUpTakesTheAnswerFromNobody(t *testing.T) {
 	})
 }
 
+func TestKubernetes_AFileThatHangsHoldsNobodyForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := newAPI()
+		hangs := make(chan struct{})
+		v := NewKubernetes(policy.KubernetesConfig{Audience: audience, URL: "https://api.example.org", Token: "file:token"}, KubernetesDeps{
+			func(*tls.Config) http.RoundTripper { return api },
+			func(string) ([]byte, error) { <-hangs; return []byte(ownToken), nil },
+		})
+		token := api.issue("system:serviceaccount:a:b", nil, audience)
+		start := time.Now()
+		if got := refusal(t, v, token); got != "cannot tell" || time.Since(start) > fetchTimeout+time.Second {
+			t.Errorf("Verify() is %q after %v", got, time.Since(start))
+		}
+		close(hangs)
+		synctest.Wait()
+		time.Sleep(unknownFor)
+		if got := refusal(t, v, token); got != "" {
+			t.Errorf("once it is back: %s", got)
+		}
+	})
+}
+
 func TestKubernetes_ManyTokensAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := newAPI()
