@@ -53,6 +53,9 @@ func listenSocket(l proxy.ListenerConfig) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkPlace(path); err != nil { // before anything that may be forbidden
+		return nil, socketCause(err)
+	}
 	workspace := filepath.Join(filepath.Dir(path), "."+strings.ToLower(rand.Text()[:6])) // as long as proxy.SocketWorkspace says
 	if err := os.Mkdir(workspace, 0o700); err != nil {
 		return nil, socketCause(err)
@@ -91,12 +94,20 @@ func socketCause(err error) error {
 	return err
 }
 
-// place puts a socket at its path, if there is nothing or a stale one. Of several
-// that try, one has it.
+// place puts a socket at its path. Of several that try, one has it.
 func place(made, path string) error {
 	defer lockDirectory(filepath.Dir(path))()
+	if err := checkPlace(path); err != nil {
+		return err
+	}
+	return os.Rename(made, path)
+}
+
+// checkPlace returns an error if there is more at path than nothing or a stale socket.
+func checkPlace(path string) error {
 	switch there, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
+		return nil
 	case err != nil:
 		return err
 	case there.Mode().Type() != fs.ModeSocket:
@@ -104,7 +115,7 @@ func place(made, path string) error {
 	case !isStale(path):
 		return syscall.EADDRINUSE
 	}
-	return os.Rename(made, path)
+	return nil
 }
 
 // isStale reports whether nobody listens on a socket. Any other answer than that
