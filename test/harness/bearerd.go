@@ -47,6 +47,7 @@ type setup struct {
 	args   []string
 	env    []string
 	files  map[string]string
+	dirs   []string
 }
 
 // Secret has Start write another client secret than the emulator's own.
@@ -63,6 +64,9 @@ func File(name, text string) Option {
 	return func(s *setup) { s.files[name] = text }
 }
 
+// Dir makes a directory beside the configuration, for bearerd's user alone.
+func Dir(name string) Option { return func(s *setup) { s.dirs = append(s.dirs, name) } }
+
 // Start runs bearerd with a configuration (see Config) and returns when it
 // listens. When the test ends bearerd is stopped, must exit with 0, and must
 // have written no token and no secret.
@@ -77,6 +81,11 @@ func Start(t testing.TB, config string, options ...Option) *Bearerd {
 	}
 	b := &Bearerd{t: t, Dir: t.TempDir(), secrets: []string{s.secret, emulator.DemoClientSecret}, exited: make(chan struct{})}
 	s.files[configFile], s.files[secretFile] = config, s.secret+"\n"
+	for _, name := range s.dirs {
+		if err := os.Mkdir(filepath.Join(b.Dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, text := range s.files {
 		if err := os.WriteFile(filepath.Join(b.Dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
