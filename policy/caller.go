@@ -147,9 +147,10 @@ func (p *Policy) Keys(name string) []KeyHash {
 	return nil
 }
 
-// HasKeys reports whether any caller is known by a key.
+// HasKeys reports whether any caller is known by a key, also where its keys could not
+// be read: then none is good.
 func (p *Policy) HasKeys() bool {
-	return slices.ContainsFunc(p.callers, func(c caller) bool { return len(c.keys) > 0 })
+	return slices.ContainsFunc(p.callers, func(c caller) bool { return c.byKey })
 }
 
 // KnowsKey reports whether it is the key of any caller, in the same time whichever it is.

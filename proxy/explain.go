@@ -98,6 +98,10 @@ func (e Explanation) Text() string {
 		if step.Matched {
 			verdict = " matches: "
 		}
+		if step.Rule == "" {
+			line("rules", step.Why)
+			continue
+		}
 		line("rule", step.Rule+verdict+step.Why)
 	}
 	if passed(stepDecide, "allowed by rule "+e.Rule) {

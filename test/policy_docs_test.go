@@ -55,6 +55,19 @@ func TestPolicyDocs_EachWorkedPolicyDoesWhatItsTableSays(t *testing.T) {
 	t.Logf("%d worked policies, %d requests", len(policies), rows)
 }
 
+// TestPolicyDocs_ShowWhatExplainPrints, of the first policy.
+func TestPolicyDocs_ShowWhatExplainPrints(t *testing.T) {
+	shown := regexp.MustCompile("(?s)```\n\\$ bearerd ([^\n]*)\n(.*?)```").FindStringSubmatch(string(read(t, policyDoc)))
+	if shown == nil {
+		t.Fatal("docs/policy.md shows no command of bearerd")
+	}
+	p := readPolicies(t)[0]
+	p.write(t)
+	if got, _ := p.run(t, strings.Fields(shown[1])...); got != shown[2] {
+		t.Errorf("bearerd %s prints\n%swant\n%s", shown[1], got, shown[2])
+	}
+}
+
 // TestPolicyDocs_NameEveryKey that policies, listeners and upstreams have.
 func TestPolicyDocs_NameEveryKey(t *testing.T) {
 	text := string(read(t, policyDoc))

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -90,7 +91,7 @@ func (c *Config) checkReach(m *mistakes) {
 				"write localhost:8080, or a caller with key:, certificate:, jwt:, service_account: or address:, or anonymous: true to serve whoever asks", l.Address)
 		}
 		for j, caller := range c.Policy.Callers {
-			if len(kinds(caller)) == 1 && slices.ContainsFunc(caller.Address, isEverybody) {
+			if len(kinds(caller)) == 1 && isEverybody(caller.Address) {
 				m.Add([]any{"policy", "callers", j, "address"}, "caller %s is every address there is, and listener %s can be reached from other machines; "+
 					"write the networks meant, or anonymous: true at the listener", caller.Name, l.Address)
 			}
@@ -153,9 +154,22 @@ func knownFromElsewhere(c policy.CallerConfig) bool {
 	})
 }
 
-func isEverybody(text string) bool {
-	prefix, err := netip.ParsePrefix(text)
-	return err == nil && prefix.Bits() == 0
+// isEverybody reports whether networks together are all of IPv4 or all of IPv6.
+func isEverybody(texts []string) bool {
+	var networks []netip.Prefix
+	for _, text := range texts {
+		if network, err := netip.ParsePrefix(text); err == nil {
+			networks = append(networks, network.Masked())
+		}
+	}
+	slices.SortFunc(networks, netip.Prefix.Compare) // what has another inside stands before it
+	share := map[bool]float64{}                     // of all addresses, for IPv4 and not
+	for i, network := range networks {
+		if !slices.ContainsFunc(networks[:i], network.Overlaps) {
+			share[network.Addr().Is4()] += math.Exp2(-float64(network.Bits()))
+		}
+	}
+	return share[true] == 1 || share[false] == 1
 }
 
 // isReachable reports whether other machines may reach an address.

@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"reflect"
+	"strings"
 
 	"bearerd/credentials"
 	"bearerd/policy"
@@ -91,12 +93,13 @@ func systemAnd(ca credentials.Reference) (*x509.CertPool, error) {
 	return pool, err
 }
 
-// checkIdentity notes files that cannot be read. Those that Kubernetes gives every pod
-// need not be there: a configuration may be checked elsewhere.
+// checkIdentity notes issuers on private addresses, where not everything that answers
+// is what it seems, unless they are meant, and files that cannot be read. Those that
+// Kubernetes gives every pod need not be there: a configuration may be checked elsewhere.
 func (c *Config) checkIdentity(m *mistakes) {
 	if k := c.Policy.Identity.Kubernetes; k != nil {
 		for key, reference := range map[string]string{"ca": k.CA, "token": k.Token} {
-			if reference == podCA || reference == podToken || !credentials.IsReference(reference) {
+			if reference == podCA || reference == podToken || !isFile(reference) {
 				continue
 			}
 			if _, err := readIdentity(reference, *k); err != nil {
@@ -105,11 +108,20 @@ func (c *Config) checkIdentity(m *mistakes) {
 		}
 	}
 	for name, issuer := range c.Policy.Identity.JWT {
-		if issuer.CA == "" || !credentials.IsReference(issuer.CA) {
-			continue // the latter is noted by package policy
+		path := []any{"policy", "identity", "jwt", name}
+		for key, text := range map[string]string{"issuer": issuer.Issuer, "jwks": issuer.JWKS} {
+			if u, err := url.Parse(text); err == nil && !issuer.Private && credentials.IsPrivate(u.Hostname()) {
+				m.Add(append(path, key), "%q is on this machine or a private network; write private: true beside it if it is meant", text)
+			}
+		}
+		if !isFile(issuer.CA) {
+			continue
 		}
 		if _, err := credentials.Reference(issuer.CA).ReadAuthorities(); err != nil {
-			m.Add([]any{"policy", "identity", "jwt", name, "ca"}, "%v", err)
+			m.Add(append(path, "ca"), "%v", err)
 		}
 	}
 }
+
+// isFile reports whether a reference names a file; others are noted by package policy.
+func isFile(reference string) bool { return strings.HasPrefix(reference, "file:") }
