@@ -36,7 +36,11 @@ func TestPolicy_ExplainsRuleByRule(t *testing.T) {
 		{"a body that was not read", posting(nil), []string{
 			"filtered: is not for POST there", "no: depends on the body: up to 64KiB of it have to be read",
 		}},
-		{"a body of another type", posting(&Body{Whole: true}), []string{
+		{"no body", posting(&Body{Whole: true}), []string{
+			"filtered: is not for POST there", "no: the body's /delete is not there",
+			"body: the body is not said to be JSON in UTF-8 (Content-Type: application/json, once)", "no rule matches: denied",
+		}},
+		{"a body of another type", posting(&Body{Whole: true, Bytes: []byte("{}")}), []string{
 			"filtered: is not for POST there", "no: denies it, since it cannot be told: the body is not said to be JSON in UTF-8 (Content-Type: application/json, once)!",
 		}},
 		{"a body that is denied", posting(jsonBody(`{"delete":true}`)), []string{"filtered: is not for POST there", "no: denies it!"}},

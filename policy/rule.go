@@ -293,6 +293,9 @@ func (c *candidate) judgeQuery(q *question) reason {
 
 func (c *candidate) judgeBody(q *question) reason {
 	odd, known := q.judgeWhole(c.maxBody)
+	if c.rule.deny && q.bodiless() { // there is nothing in it to deny
+		odd, known = bodyGood, true
+	}
 	switch {
 	case !known:
 		return reason{why: bodyUnread}
@@ -302,7 +305,11 @@ func (c *candidate) judgeBody(q *question) reason {
 	result := reason{}
 	for i := range c.rule.body {
 		f := &c.rule.body[i]
-		switch met := q.body[c.fields+i]; {
+		met := foundAbsent
+		if !q.bodiless() {
+			met = q.body[c.fields+i]
+		}
+		switch {
 		case !f.holds(met) && met&foundOdd != 0:
 			return reason{bodyOdd, met, int32(i)}
 		case !f.holds(met):
@@ -337,6 +344,9 @@ func (q *question) judgeWhole(limit int64) (odd oddity, known bool) {
 	}
 	return q.bodyOdd, true
 }
+
+// bodiless reports whether the request is known to have no body.
+func (q *question) bodiless() bool { return q.Body != nil && q.Body.Whole && len(q.Body.Bytes) == 0 }
 
 func (r *rule) isFor(caller, upstream string) why {
 	switch {
