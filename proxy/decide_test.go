@@ -122,8 +122,7 @@ func TestDecide_BodiesArePastTheBudgetTurnedAway(t *testing.T) {
 	for _, conn := range held {
 		_ = conn.Close()
 	}
-	r.serving.Lock() // until those are gone
-	r.serving.Unlock()
+	r.seen() // waits until those are gone
 	if got := r.do("POST", "/up/transfer", good+strings.Repeat(" ", 4<<20), "Content-Type", "application/json"); got.status != 204 {
 		t.Errorf("when they are gone: answered %d %s, want 204", got.status, got.code())
 	}

@@ -93,8 +93,8 @@ func (l ListenerConfig) check(path []any, upstreams map[string]UpstreamConfig, m
 		checkHost(append(path, "hosts", i), name, m)
 	}
 	for i, text := range l.TrustedProxies {
-		if network, err := netip.ParsePrefix(text); err != nil || network.Addr().Is4In6() {
-			m.Add(append(path, "trusted_proxies", i), "%q is no network; write one such as 10.0.0.0/8, or 10.1.2.3/32 for a single proxy", text)
+		if _, err := parseNetwork(text); err != nil {
+			m.Add(append(path, "trusted_proxies", i), "%q is no address; write one such as 10.1.2.3 or 10.0.0.0/8", text)
 		} else if strings.HasSuffix(text, "/0") {
 			m.Add(append(path, "trusted_proxies", i), "%q trusts everybody to say who calls; write the proxies' own addresses", text)
 		}

@@ -65,7 +65,7 @@ func (b *body) read(from io.Reader, length, upto int64) error {
 		n, err := from.Read(b.head[len(b.head):cap(b.head)])
 		b.head = b.head[:len(b.head)+n]
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			b.whole = true
 		case err != nil:
 			return err
@@ -87,7 +87,7 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange, upto int64) erro
 	err := x.body.read(r.Body, r.ContentLength, upto)
 	_ = deadline.SetReadDeadline(time.Time{})
 	switch {
-	case err == errBudget:
+	case errors.Is(err, errBudget):
 		return err
 	case err != nil:
 		x.closes = true
@@ -105,7 +105,7 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange, upto int64) erro
 // first, so that one that breaks off never reaches the upstream.
 func withBody(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, error) {
 	if r.ContentLength <= spoolBytes {
-		if err := spool(w, r, x, spoolBytes); err != nil && err != errBudget {
+		if err := spool(w, r, x, spoolBytes); err != nil && !errors.Is(err, errBudget) {
 			return nil, err
 		}
 	}
