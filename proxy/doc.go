@@ -3,14 +3,19 @@
 // A request travels one straight line, and every step of it is one file:
 //
 //	begin      exchange.go   an Exchange is made, and a copy of the request that carries it
-//	guard      guard.go      method, target, Host, browsers; nothing ambiguous goes on
+//	guard      guard.go      method, framing, headers, Host; nothing ambiguous goes on
+//	             target.go     the request target, taken apart once from its bytes
+//	             browser.go    web pages, which are refused or let in by name
 //	identify   identify.go   who is calling (asks package policy)
+//	             peer.go       the user at the other end of the connection; its certificate's names
 //	route      route.go      which upstream: by listener, host or prefix
-//	spool      spool.go      a small body is read whole; a large one streams
 //	shim       shim.go       a tool's own token request ends here, with a placeholder
-//	decide     decide.go     may they, and with which credential (asks package policy)
+//	decide     decide.go     may they, with which credential, how often (asks package policy)
+//	             spool.go      as much of the body as a rule that decides wants to see
+//	spool      spool.go      a small body is read whole; a large one streams
 //	forward    upstream.go   httputil.ReverseProxy, and inside it:
 //	  rewrite    rewrite.go    what the upstream is told; cannot fail
+//	               caller_headers.go  what ends here of a caller's headers, and of an answer's
 //	  consent    consent.go    one that Globus wants of a service account is granted
 //	  authorize  authorize.go  the credential, after checking where the request goes
 //	  breaker    breaker.go    an upstream that keeps failing is left alone
@@ -21,7 +26,8 @@
 // chain.go holds the steps in order. Each returns an error or lets the request
 // on; errors.go alone writes an error of bearerd's own. A request sees one
 // table (proxy.go) from begin to finish, so that a reload never changes the
-// rules half-way.
+// rules half-way. explain.go takes a request down the same line up to where it
+// would be forwarded.
 //
 // The path decided on is the path forwarded, byte for byte: Exchange.Path,
 // computed once from the raw request target. What follows RFC 9110 and 9112 here
