@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -125,5 +126,50 @@ func TestDecide_BodiesArePastTheBudgetTurnedAway(t *testing.T) {
 	r.seen() // waits until those are gone
 	if got := r.do("POST", "/up/transfer", good+strings.Repeat(" ", 4<<20), "Content-Type", "application/json"); got.status != 204 {
 		t.Errorf("when they are gone: answered %d %s, want 204", got.status, got.code())
+	}
+}
+
+func TestDecide_KeepsACallerToTheRulesLimits(t *testing.T) {
+	entered, release := make(chan struct{}, 8), make(chan struct{})
+	url := upstream(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			entered <- struct{}{}
+			<-release
+		}
+	})
+	s := to(t, url)
+	s.callers = []policy.CallerConfig{{Name: "other", Key: "file:k", Keys: []policy.KeyHash{policy.HashKey("k")}}}
+	s.rules = []policy.RuleConfig{
+		{Name: "slow", Callers: []string{policy.Local, "other"}, Upstreams: []string{"up"}, Methods: []string{"GET"}, Paths: []string{"/slow"}, Limits: policy.LimitsConfig{Concurrency: 2}},
+		{Name: "rare", Callers: []string{policy.Local, "other"}, Upstreams: []string{"up"}, Methods: []string{"GET"}, Paths: []string{"/rare"}, Limits: policy.LimitsConfig{Rate: "1/h"}},
+	}
+	r := newRig(t, s)
+	done := make(chan answer, 4)
+	for range 2 {
+		go func() { done <- r.do("GET", "/up/slow", "") }() // read below
+		<-entered
+	}
+	if got := r.do("GET", "/up/slow", ""); got.code() != "rate_limited" || got.status != 429 || got.header.Get("Retry-After") == "" {
+		t.Errorf("a third at a time: answered %d %s %q", got.status, got.code(), got.header.Get("Retry-After"))
+	}
+	go func() { done <- r.do("GET", "/up/slow", "", "X-Api-Key", "k") }() // another caller has places of its own
+	<-entered
+	close(release)
+	for range 3 {
+		if got := <-done; got.status != 200 {
+			t.Errorf("one that had a place: answered %d %s", got.status, got.body)
+		}
+	}
+	if got := r.do("GET", "/up/slow", ""); got.status != 200 {
+		t.Errorf("when they are done: answered %d %s", got.status, got.code())
+	}
+	for caller, key := range map[string][]string{"local": nil, "other": {"X-Api-Key", "k"}} {
+		if got := r.do("GET", "/up/rare", "", key...); got.status != 200 {
+			t.Errorf("%s's first this hour: answered %d %s", caller, got.status, got.body)
+		}
+		got := r.do("GET", "/up/rare", "", key...)
+		if seconds, _ := strconv.Atoi(got.header.Get("Retry-After")); got.code() != "rate_limited" || seconds < 3000 || seconds > 3600 {
+			t.Errorf("%s's second: answered %d %s, Retry-After %q", caller, got.status, got.code(), got.header.Get("Retry-After"))
+		}
 	}
 }

@@ -142,6 +142,7 @@ func (r *rig) parts(s settings) (proxy.Config, proxy.Deps, map[string]string) {
 			known[name] = policy.Upstream{}
 		}
 	}
+	made := policy.New(policy.Config{Callers: s.callers, Rules: s.rules}, known, failing{r.t})
 	deps := proxy.Deps{
 		Authorizer: func(name string) (credentials.Authorizer, bool) {
 			if authorizer, ok := s.authorizers[name]; ok {
@@ -149,9 +150,10 @@ func (r *rig) parts(s settings) (proxy.Config, proxy.Deps, map[string]string) {
 			}
 			return set.Authorizer(name)
 		},
-		Shim:   set,
-		Asked:  func(name string) []string { return s.credentials.Tokens[name].Scopes },
-		Policy: policy.New(policy.Config{Callers: s.callers, Rules: s.rules}, known, failing{r.t}),
+		Shim:    set,
+		Asked:   func(name string) []string { return s.credentials.Tokens[name].Scopes },
+		Policy:  made,
+		Limiter: policy.NewLimiter(nil, made),
 		Observe: func(x *proxy.Exchange) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
