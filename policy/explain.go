@@ -9,6 +9,7 @@ import (
 type Step struct {
 	Rule    string // "" where no rule has a say, or none matched
 	Matched bool
+	Nearly  bool // it would allow the request, but for conditions on query or body
 	Why     string
 }
 
@@ -36,7 +37,7 @@ func (p *Policy) Explain(req Request) []Step {
 		}
 		v, why := l.candidates[next].judge(&q, &t)
 		next++
-		steps = append(steps, Step{Rule: r.name, Matched: v == decides, Why: r.explain(why, &q)})
+		steps = append(steps, Step{r.name, v == decides, v == passes && !r.deny && why.isCondition(), r.explain(why, &q)})
 		if v != passes {
 			return steps
 		}
@@ -73,6 +74,11 @@ func (r *rule) explain(why reason, q *question) string {
 		return result + ", since it cannot be told: " + r.subject(why) + " " + whyOdd(why)
 	}
 	return r.subject(why) + " " + whyOdd(why)
+}
+
+// isCondition reports whether all but the conditions holds.
+func (why reason) isCondition() bool {
+	return why.why == oddQuery || why.why == queryFails || why.why == bodyOdd || why.why == bodyFails
 }
 
 func (r *rule) subject(why reason) string {

@@ -127,6 +127,11 @@ func (t *table) denied(asked policy.Request, decision policy.Decision, x *Exchan
 	case decision.Rule != "":
 		return &Error{Code: "denied", Rule: decision.Rule, Key: "policy.rules", Detail: what + ": rule " + decision.Rule + " denies it" + explain}
 	}
+	for _, step := range t.deps.Policy.Explain(asked) {
+		if step.Nearly { // a rule without its conditions is nothing to offer
+			return &Error{Code: "denied", Key: "policy.rules", Detail: what + ": rule " + step.Rule + " would allow it, but " + step.Why + explain}
+		}
+	}
 	return &Error{Code: "denied", Key: "policy.rules",
 		Detail: what + ": no rule allows it; to allow it, add under policy.rules: " + t.deps.Policy.Suggest(asked) + explain}
 }

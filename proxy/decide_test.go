@@ -63,6 +63,9 @@ func TestDecide_ByWhatTheBodySays(t *testing.T) {
 				framing = "Content-Type: " + tt.kind + "\r\n" + framing
 			}
 			got := r.raw("POST /up/transfer HTTP/1.1\r\nHost: localhost\r\n" + framing)
+			if !tt.allowed && !strings.Contains(got.body, "rule nightly would allow it, but the body") {
+				t.Errorf("%s: answered %s", tt.name, got.body)
+			}
 			if allowed := got.status == 200; allowed != tt.allowed || !allowed && got.code() != "denied" || allowed && received != tt.body {
 				t.Errorf("%s (chunked: %v): answered %d %s, the upstream received %d bytes of %d", tt.name, chunked, got.status, got.code(), len(received), len(tt.body))
 			}

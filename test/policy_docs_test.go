@@ -203,7 +203,7 @@ func (r *policyRow) expect(outcome string) bool {
 	case code != nil:
 		r.want = "refused with " + code[1] + " " + code[2] + ":"
 	case outcome == "denied":
-		r.want = ": no rule allows it"
+		r.want = "\nrules      no rule matches: denied\n"
 	case outcome == "never":
 		r.want = "is never forwarded, whatever the rules say"
 	default:
