@@ -112,8 +112,8 @@ func (c *condition) number(literal string) found {
 // segments, empty ones, backslashes or control characters, as it is or decoded
 // once or twice, may lead anywhere.
 func (c *condition) path(value string) found {
-	once := unescape(value)
-	forms := [...]string{value, once, unescape(once)}
+	once := Unescape(value)
+	forms := [...]string{value, once, Unescape(once)}
 	if !strings.HasPrefix(value, "/") || !utf8.ValidString(value) || slices.ContainsFunc(forms[:], wanders) {
 		return foundOdd
 	}

@@ -69,7 +69,7 @@ func (s *site) forbidsSlowly(whole string) bool {
 	if strings.HasPrefix(whole, "/") {
 		decoded = strings.Split(whole[1:], "/")
 		for i := range decoded {
-			decoded[i] = unescape(decoded[i])
+			decoded[i] = Unescape(decoded[i])
 		}
 	}
 	return slices.ContainsFunc(s.Never, func(n Pattern) bool { return n.forbids(decoded) || n.forbids(plain) })
@@ -106,7 +106,7 @@ func isPlain(raw string) bool {
 // what follows a ";" and without spaces and dots around it, empty ones dropped.
 func plainSegments(raw string) []string {
 	for range 8 { // more layers than a path of 4 KiB is worth
-		decoded := unescape(raw)
+		decoded := Unescape(raw)
 		if decoded == raw {
 			break
 		}

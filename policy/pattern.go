@@ -126,8 +126,8 @@ func splitPath(raw string) (segments []string, ok bool) {
 	return segments, true
 }
 
-// unescape decodes what can be decoded and leaves the rest as it is.
-func unescape(text string) string {
+// Unescape decodes what can be percent-decoded, once, and leaves the rest as it is.
+func Unescape(text string) string {
 	if strings.IndexByte(text, '%') < 0 {
 		return text
 	}

@@ -78,7 +78,7 @@ func (r *reach) decides(at place, methods uint8, p *Pattern) (by []string, all b
 func (s *site) forbidsAll(p *Pattern) bool {
 	var whole []segment
 	for _, text := range s.base {
-		whole = append(whole, segment{text: unescape(text)})
+		whole = append(whole, segment{text: Unescape(text)})
 	}
 	whole = append(whole, p.segments...)
 	return slices.ContainsFunc(s.Never, func(n Pattern) bool {

@@ -5,6 +5,8 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+
+	"bearerd/policy"
 )
 
 // rewrite makes the outbound request, but for its credential.
@@ -30,7 +32,7 @@ func (u *Upstream) target(path, query string) *url.URL {
 	raw := strings.TrimSuffix(u.base.EscapedPath(), "/") + path
 	return &url.URL{
 		Scheme: u.base.Scheme, Host: u.base.Host,
-		Path: unescape(raw), RawPath: raw,
+		Path: policy.Unescape(raw), RawPath: raw,
 		RawQuery: strings.TrimPrefix(query, "?"), ForceQuery: query == "?",
 	}
 }

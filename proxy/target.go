@@ -3,6 +3,8 @@ package proxy
 import (
 	"strings"
 	"unicode/utf8"
+
+	"bearerd/policy"
 )
 
 const (
@@ -83,8 +85,8 @@ func checkPath(path string) string {
 	if strings.Contains(path, "//") {
 		return "has an empty segment (//)"
 	}
-	once := unescape(path)
-	if hasDotSegment(path) || hasDotSegment(once) || hasDotSegment(unescape(once)) {
+	once := policy.Unescape(path)
+	if hasDotSegment(path) || hasDotSegment(once) || hasDotSegment(policy.Unescape(once)) {
 		return "has a dot segment (. or ..)"
 	}
 	if strings.ContainsFunc(once, func(r rune) bool { return r < ' ' || r == 0x7f }) {
@@ -100,11 +102,11 @@ func checkPath(path string) string {
 // files (path: strict), or "".
 func checkStrict(path string) string {
 	for i := 0; i < len(path); i++ {
-		if path[i] == '%' && strings.IndexByte(`/\.%;?#`, unhex(path[i+1])<<4|unhex(path[i+2])) >= 0 {
+		if path[i] == '%' && strings.ContainsAny(policy.Unescape(path[i:i+3]), `/\.%;?#`) {
 			return "has an encoded " + path[i:i+3] + ", which servers read differently; where paths name files, set path: files on the upstream"
 		}
 	}
-	if !utf8.ValidString(unescape(path)) {
+	if !utf8.ValidString(policy.Unescape(path)) {
 		return "is not UTF-8 when decoded"
 	}
 	if strings.Contains(path, "./") || strings.HasSuffix(path, ".") { // some file systems take it off
@@ -139,7 +141,7 @@ func checkQuery(query string) string {
 // parameterName is the name of one name=value of a query as lenient servers read it.
 func parameterName(part string) string {
 	name, _, _ := strings.Cut(part, "=")
-	name, _, _ = strings.Cut(unescape(name), "[")
+	name, _, _ = strings.Cut(policy.Unescape(name), "[")
 	return strings.ToLower(strings.Trim(name, "+ \t\r\n\x00"))
 }
 
@@ -147,7 +149,7 @@ func checkBytes(text string, allowed func(byte) bool) string {
 	for i := 0; i < len(text); i++ {
 		switch {
 		case text[i] == '%':
-			if i+2 >= len(text) || !isHex(text[i+1]) || !isHex(text[i+2]) {
+			if i+2 >= len(text) || len(policy.Unescape(text[i:i+3])) != 1 {
 				return "has a % that starts no escape"
 			}
 		case !allowed(text[i]):
@@ -215,34 +217,3 @@ func hasOverlong(text string) bool {
 }
 
 func isContinuation(c byte) bool { return c&0xC0 == 0x80 }
-
-// unescape decodes what can be decoded and leaves the rest as it is.
-func unescape(text string) string {
-	if !strings.Contains(text, "%") {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] == '%' && i+2 < len(text) && isHex(text[i+1]) && isHex(text[i+2]) {
-			b.WriteByte(unhex(text[i+1])<<4 | unhex(text[i+2]))
-			i += 2
-			continue
-		}
-		b.WriteByte(text[i])
-	}
-	return b.String()
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
-func unhex(c byte) byte {
-	switch {
-	case c <= '9':
-		return c - '0'
-	case c <= 'F':
-		return c - 'A' + 10
-	}
-	return c - 'a' + 10
-}

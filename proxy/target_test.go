@@ -3,6 +3,8 @@ package proxy
 import (
 	"strings"
 	"testing"
+
+	"bearerd/policy"
 )
 
 func TestParseTarget(t *testing.T) {
@@ -94,7 +96,7 @@ func FuzzTarget(f *testing.F) {
 		}
 		decoded := got.path
 		for range 2 {
-			decoded = unescape(decoded)
+			decoded = policy.Unescape(decoded)
 			for _, separators := range []string{"/", `/\`} {
 				for _, segment := range strings.FieldsFunc(decoded, func(r rune) bool { return strings.ContainsRune(separators, r) }) {
 					if segment, _, _ = strings.Cut(segment, ";"); segment == "." || segment == ".." {
@@ -107,7 +109,7 @@ func FuzzTarget(f *testing.F) {
 			return
 		}
 		// A strict path is the same path however often it is decoded.
-		if once := unescape(got.path); strings.Count(once, "/") != strings.Count(got.path, "/") || unescape(once) != once {
+		if once := policy.Unescape(got.path); strings.Count(once, "/") != strings.Count(got.path, "/") || policy.Unescape(once) != once {
 			t.Fatalf("%q is no strict path: it decodes to %q", raw, once)
 		}
 	})

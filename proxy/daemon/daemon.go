@@ -6,17 +6,14 @@ package daemon
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -27,7 +24,6 @@ import (
 	"bearerd/credentials"
 	"bearerd/policy"
 	"bearerd/proxy"
-	"bearerd/proxy/admin"
 	"bearerd/proxy/metrics"
 )
 
@@ -47,46 +43,6 @@ type Options struct {
 	// Embedded leaves the process's signals to the caller; ctx alone ends Run.
 	Embedded bool
 }
-
-// Overrides are what flags and the environment say over the file.
-type Overrides struct {
-	Listen              []string // addresses instead of the file's listeners
-	LogLevel, LogFormat string
-	// Private listens on free ports of loopback instead: on one for the prefixes,
-	// and on one for each service that the environment names a URL of, since not
-	// every tool keeps that URL's path. It ends without delay.
-	Private bool
-	// WithoutSecrets leaves out what only running needs, so that who may not read
-	// the secrets can ask what is configured.
-	WithoutSecrets bool
-}
-
-func (o Overrides) apply(cfg *Config) {
-	if len(o.Listen) > 0 {
-		cfg.Proxy.Listeners = nil
-		for _, address := range o.Listen {
-			cfg.Proxy.Listeners = append(cfg.Proxy.Listeners, proxy.ListenerConfig{Address: address})
-		}
-	}
-	if o.Private {
-		listeners := []proxy.ListenerConfig{{Address: privateAddress, OwnUser: true}}
-		for _, name := range sortedKeys(cfg.Proxy.Upstreams) {
-			if services[cfg.Proxy.Upstreams[name].Preset] != nil {
-				listeners = append(listeners, proxy.ListenerConfig{Address: privateAddress, Upstream: name, OwnUser: true})
-			}
-		}
-		cfg.Admin = admin.Config{}
-		cfg.Proxy.Listeners, cfg.Proxy.Drain = listeners, proxy.DrainConfig{Timeout: time.Second}
-	}
-	if o.LogLevel != "" {
-		cfg.Log.Level = o.LogLevel
-	}
-	if o.LogFormat != "" {
-		cfg.Log.Format = o.LogFormat
-	}
-}
-
-const privateAddress = "127.0.0.1:0"
 
 // daemon is a running bearerd.
 type daemon struct {
@@ -198,117 +154,6 @@ func (d *daemon) renewing() {
 	d.retired = nil
 }
 
-// inForce is a configuration and the credentials made of it.
-type inForce struct {
-	config *Config
-	set    *credentials.Set
-}
-
-// renewed tells the log and the metrics; so do the next three.
-func (d *daemon) renewed(r credentials.Renewal) {
-	d.log.renewal(r)
-	d.metrics.Renewal(r)
-	if a := d.audit.Load(); a != nil {
-		a.renewal(r)
-	}
-}
-
-func (d *daemon) consented(c credentials.Consented) {
-	d.log.consent(c)
-	d.metrics.Consented(c)
-}
-
-func (d *daemon) storeFailed(op string, err error) {
-	d.log.store(op, err)
-	d.metrics.StoreError(op, err)
-}
-
-func (d *daemon) served(x *proxy.Exchange) {
-	d.log.request(x)
-	d.metrics.Request(x)
-	d.audit.Load().answered(x)
-}
-
-// build makes everything a configuration says, and then puts it in force.
-func (d *daemon) build(cfg *Config) error {
-	egress := cfg.Proxy.Egress(http.ProxyFromEnvironment)
-	if d.metrics == nil {
-		d.metrics = metrics.New(metrics.Deps{
-			Status:   func() []credentials.Status { return d.live.Load().set.Status() },
-			Breakers: func() map[string]string { return d.proxy.Breakers() },
-			Dropped:  d.log.out.dropped.Load, Version: d.options.Version, Go: runtime.Version(),
-		})
-	}
-	way := d.way
-	if way == nil || !cfg.Proxy.SameEgress(d.config.Proxy) {
-		way = proxy.NewTransport(egress)
-	}
-	kept, err := openStore(d.options.ConfigPath, cfg.Credentials.Store, d.store)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if d.store != kept { // something went wrong
-			kept.close()
-		}
-	}()
-	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{
-		Transport: way, NewTransport: ownTransport(egress), UserAgent: "bearerd/" + d.options.Version,
-		Observe: d.renewed, ObserveConsent: d.consented, Store: kept.Store, ObserveStore: d.storeFailed, KnownScopes: presetScopes(),
-	}, d.set)
-	if err != nil {
-		return err
-	}
-	verifiers, err := d.verifiers(cfg, egress)
-	if err != nil {
-		return err
-	}
-	auditing, err := openAudit(cfg.Policy.Audit, d.audit.Load(), d.auditFailed)
-	if err != nil {
-		return err
-	}
-	limiter := policy.NewLimiter(d.limiter, cfg.policy)
-	deps := proxy.Deps{
-		Authorizer: set.Authorizer, Policy: cfg.policy, Shim: set, Asked: cfg.scopesAsked, Egress: egress,
-		Verifiers: verifiers, Limiter: limiter, Audit: auditing.allowed, Observe: d.served, InFlight: d.metrics.InFlight,
-	}
-	if d.proxy == nil {
-		d.proxy = proxy.New(cfg.Proxy, deps, cfg.bindings)
-	} else {
-		d.proxy.Reload(cfg.Proxy, deps, cfg.bindings)
-	}
-	if d.way != nil && d.way != way {
-		d.way.CloseIdleConnections()
-	}
-	if d.store != nil && d.store != kept {
-		d.retired = append(d.retired, d.store)
-	}
-	d.config, d.set, d.way, d.store = cfg, set, way, kept
-	d.verifying, d.limiter = verifiers, limiter
-	d.audit.Swap(auditing).close(auditing)
-	d.live.Store(&inForce{cfg, set})
-	d.metrics.Reloaded(true)
-	return nil
-}
-
-// ownTransport makes the way to a token endpoint that has TLS settings or a forward
-// proxy of its own.
-func ownTransport(egress proxy.Egress) func(*tls.Config, credentials.Secret) (http.RoundTripper, error) {
-	return func(settings *tls.Config, proxyURL credentials.Secret) (http.RoundTripper, error) {
-		way := egress
-		if proxyURL.Reveal() != "" {
-			u, err := url.Parse(proxyURL.Reveal())
-			if err != nil {
-				return nil, errors.New("proxy_url is no URL") // which may hold a password
-			}
-			way = proxy.Egress(http.ProxyURL(u))
-		}
-		transport := proxy.NewTransport(way)
-		transport.TLSClientConfig = settings
-		return transport, nil
-	}
-}
-
 func (d *daemon) listen() error {
 	var addresses []string
 	for i, l := range d.config.Proxy.Listeners {
@@ -382,60 +227,6 @@ func (d *daemon) heed(ctx context.Context, stops, reloads <-chan os.Signal, fail
 			return d.drain(stops)
 		case <-reloads:
 			d.reload()
-		}
-	}
-}
-
-// reload loads the configuration anew and puts it in force as a whole, or keeps
-// the old one and says what is wrong.
-func (d *daemon) reload() {
-	cfg, err := Load(d.options.ConfigPath, d.options.Overrides)
-	if err == nil && !sameAddresses(cfg.Proxy.Listeners, d.config.Proxy.Listeners) {
-		err = Mistakes{d.options.ConfigPath + ": proxy.listeners: addresses changed (or mode, owner, with tls or without), which a reload cannot do; restart bearerd"}
-	}
-	if err == nil && cfg.Admin != d.config.Admin {
-		err = Mistakes{d.options.ConfigPath + ": admin: addresses changed, which a reload cannot do; restart bearerd"}
-	}
-	if err == nil && cfg.Log != d.config.Log {
-		err = Mistakes{d.options.ConfigPath + ": log: changed, which a reload cannot do; restart bearerd"}
-	}
-	if err == nil {
-		err = d.build(cfg)
-	}
-	d.audit.Load().reload(err)
-	if err == nil {
-		d.useCertificates()
-		d.renewing()
-	} else {
-		d.metrics.Reloaded(false)
-	}
-	var found Mistakes
-	switch {
-	case errors.As(err, &found):
-		for _, line := range found {
-			d.log.Error().Str("err", line).Msg("config mistake")
-		}
-		d.log.Error().Str("err", found.Count()).Msg("config not reloaded, the old one stays")
-	case err != nil:
-		d.log.Error().AnErr("err", err).Msg("config not reloaded, the old one stays")
-	default:
-		d.log.Info().Msg("config reloaded")
-	}
-}
-
-// sameAddresses reports whether the sockets that are open for one can go on for the
-// other.
-func sameAddresses(a, b []proxy.ListenerConfig) bool {
-	return slices.EqualFunc(a, b, func(x, y proxy.ListenerConfig) bool {
-		return x.Address == y.Address && x.SocketMode() == y.SocketMode() && x.Owner == y.Owner && (x.TLS == nil) == (y.TLS == nil)
-	})
-}
-
-// useCertificates takes the files that the configuration in force names.
-func (d *daemon) useCertificates() {
-	for i, l := range d.config.Proxy.Listeners {
-		if l.TLS != nil {
-			d.certificates[i].use(*l.TLS)
 		}
 	}
 }
