@@ -39,7 +39,7 @@ func ask(t *testing.T, p *Provider, client, scopes string, files map[string]stri
 	files["config.yaml"] = fmt.Sprintf(`proxy:
   upstreams: {example: {url: "https://api.example.org"}}
 credentials:
-  clients: {corp: {%s, tls: {ca: "file:%s/ca.pem"%s}}}
+  clients: {corp: {private: true, %s, tls: {ca: "file:%s/ca.pem"%s}}}
   tokens: {example: {scopes: [%s]}}
 policy:
   rules: [{name: read, callers: [local], upstreams: [example], methods: [GET], paths: [/**]}]
@@ -178,7 +178,7 @@ func TestProvider_ThatIsDownAtFirstDelays(t *testing.T) {
 	p.check(os.WriteFile(secret, []byte(Secret), 0o600))
 	cfg := credentials.Config{
 		Clients: map[string]credentials.ClientConfig{"c": {
-			Issuer: p.Issuer, ClientID: "basic", ClientSecret: credentials.References{credentials.Reference("file:" + secret)},
+			Issuer: p.Issuer, Private: true, ClientID: "basic", ClientSecret: credentials.References{credentials.Reference("file:" + secret)},
 		}},
 		Tokens: map[string]credentials.TokenConfig{"a": {Scopes: []string{"read"}}},
 	}
