@@ -31,6 +31,9 @@ type Peer struct {
 	// Forwarded says that a trusted proxy passes the request on. User and SANs are
 	// that proxy's then and tell nothing, and it is never Local.
 	Forwarded bool
+	// Unowned says that the user at the other end tells callers here, and cannot be
+	// told: never Local, or who hangs up at once would be.
+	Unowned   bool
 	User      *User     // who runs the process at the other end; nil if it cannot be told
 	SANs      []SAN     // of the verified client certificate
 	Keys      []KeyHash // of what it showed that may be its key
@@ -95,7 +98,7 @@ func (p *Policy) Identify(peer Peer) Identity {
 	own := addr.IsLoopback() || !peer.Addr.IsValid() && peer.User != nil && peer.User.Self
 	switch {
 	case meant:
-	case own && !peer.Forwarded:
+	case own && !peer.Forwarded && !peer.Unowned:
 		return Identity{Caller: Local}
 	case peer.Anonymous:
 		return Identity{Caller: Anonymous}

@@ -195,6 +195,7 @@ func TestPolicy_IdentifyByAllThatACallerNames(t *testing.T) {
 
 		{"key and address", with(on("10.1.1.1"), func(p *Peer) { p.Keys = []KeyHash{HashKey("k")} }), "keyed"},
 		{"the key elsewhere, on loopback", with(near, func(p *Peer) { p.Keys = []KeyHash{HashKey("k")} }), ""},
+		{"whose user should be known and is not", with(near, func(p *Peer) { p.Unowned = true }), ""},
 		{"behind a trusted proxy on loopback", with(near, func(p *Peer) { p.Forwarded = true }), ""},
 		{"bearerd's own uid on a unix socket without a caller", with(Peer{}, func(p *Peer) { p.User = &User{UID: 5, Self: true} }), "me"},
 		{"anonymous", with(far, func(p *Peer) { p.Anonymous = true }), Anonymous},

@@ -29,26 +29,22 @@ func (t *table) identify(l *Listener, r *http.Request, x *Exchange) error {
 	}
 	x.hasKeys = t.deps.Policy.HasKeys()
 	if x.as != "" {
-		x.Caller = x.as
+		x.Caller, x.inboundKnown = x.as, true
 		return nil
 	}
-	keys, good := t.shownKeys(r.Header, x)
+	shown, good := t.shownKeys(r.Header, x)
 	if !good {
-		x.Caller, x.key = "", nil
-		return unknownCaller(x.hasKeys)
+		return unknownCaller(x.hasKeys || len(t.deps.Verifiers) > 0)
 	}
-	if x.Caller != "" { // a placeholder names one
-		return nil
-	}
-	peer.Keys = keys
+	peer.Keys = shown.keys
 	if peer.Proof, err = t.proof(r, x); err != nil {
 		return err
 	}
 	is := t.deps.Policy.Identify(peer)
-	x.Caller, x.key = is.Caller, is.Key
-	if x.Caller == "" {
+	if is.Caller == "" || shown.caller != "" && is.Caller != shown.caller { // all else that its entry names holds of a placeholder too
 		return unknownCaller(x.hasKeys || len(t.deps.Verifiers) > 0)
 	}
+	x.Caller, x.key = is.Caller, is.Key
 	return nil
 }
 
@@ -77,8 +73,9 @@ func (t *table) peer(l *Listener, r *http.Request, x *Exchange) (policy.Peer, er
 			x.Peer += " uid " + strconv.FormatUint(uint64(peer.User.UID), 10)
 		}
 	}
+	peer.Unowned = t.knowsUsers && tellsUsers && peer.User == nil // it hung up, or the kernel may not be asked
 	if ownUser && (peer.User == nil || !peer.User.Self) {
-		return peer, &Error{Code: "caller_unknown", Detail: "this port is for one command of another user's (bearerd exec)"}
+		return peer, &Error{Code: "caller_unknown", Detail: "this port is for one command of one user (bearerd exec), and the system does not say that you are that user"}
 	}
 	return peer, nil
 }
@@ -168,10 +165,15 @@ func (t *table) proof(r *http.Request, x *Exchange) (*policy.Proof, error) {
 	return nil, failed
 }
 
-// shownKeys returns what of a request's headers may be its caller's key, and fills
-// Caller where a sealed placeholder names it. It reports false for what can be
-// nothing else and is not good.
-func (t *table) shownKeys(h http.Header, x *Exchange) (keys []policy.KeyHash, good bool) {
+// shown is what a request shows that may be its caller's key.
+type shown struct {
+	keys   []policy.KeyHash
+	caller string // whom a sealed placeholder, which stands for the key, names; "" for none
+}
+
+// shownKeys returns what of a request's headers may be its caller's key, or stands
+// for it. It reports false for what can be nothing else and is not good.
+func (t *table) shownKeys(h http.Header, x *Exchange) (found shown, good bool) {
 	known := t.deps.Policy
 	scheme, credential := authorization(h)
 	p, isPlaceholder := parsePlaceholder(credential)
@@ -180,11 +182,13 @@ func (t *table) shownKeys(h http.Header, x *Exchange) (keys []policy.KeyHash, go
 	case x.inboundKnown && p.caller != "": // also where no caller has a key any more
 		key := p.key(known, t.seal)
 		if key == nil {
-			return nil, false
+			return shown{}, false
 		}
-		x.Caller, x.key = p.caller, key
+		return shown{[]policy.KeyHash{*key}, p.caller}, true
+	case len(h["Authorization"]) > 1 && (x.hasKeys || len(t.deps.Verifiers) > 0): // which of them is meant?
+		return shown{}, false
 	case !x.hasKeys:
-		return nil, true
+		return shown{}, true
 	case credential != "":
 		forms := []string{credential}
 		if decoded, err := url.QueryUnescape(credential); scheme == "basic" && err == nil && decoded != credential {
@@ -192,18 +196,18 @@ func (t *table) shownKeys(h http.Header, x *Exchange) (keys []policy.KeyHash, go
 		}
 		for _, form := range forms {
 			key := policy.HashKey(form)
-			keys = append(keys, key)
+			found.keys = append(found.keys, key)
 			x.inboundKnown = x.inboundKnown || known.KnowsKey(key)
 		}
 	}
 	for _, value := range h[keyHeader] {
 		key := policy.HashKey(value)
 		if len(h[keyHeader]) > 1 || !known.KnowsKey(key) {
-			return nil, false
+			return shown{}, false
 		}
-		keys = append(keys, key)
+		found.keys = append(found.keys, key)
 	}
-	return keys, true
+	return found, true
 }
 
 // unknownCaller is the only 401 of bearerd's own, where a credential would help.

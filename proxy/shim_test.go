@@ -312,7 +312,7 @@ func TestShim_TheClientSecretIsTheCallersKey(t *testing.T) {
 		{"an empty key", []string{"X-Api-Key", ""}, 401, ""},
 		{"a key twice", []string{"X-Api-Key", callerKey, "X-Api-Key", callerKey}, 401, ""},
 		{"a good key beside a forged placeholder", []string{"X-Api-Key", callerKey, "Authorization", "Bearer bearerd-placeholder.a~cron~x"}, 401, ""},
-		{"two Authorizations", []string{"Authorization", "Bearer " + callerKey, "Authorization", "Bearer " + callerKey}, 403, "local"},
+		{"two Authorizations", []string{"Authorization", "Bearer " + callerKey, "Authorization", "Bearer " + callerKey}, 401, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g.Reset()
@@ -355,6 +355,25 @@ func TestShim_APlaceholderEndsWithTheKey(t *testing.T) {
 	}
 }
 
+// All that a caller's entry names has to hold, also where a placeholder stands for
+// the key.
+func TestShim_APlaceholderIsNoMoreThanTheKey(t *testing.T) {
+	s := shimmed(t, newGlobus(t, emulator.Config{}))
+	s.cron()
+	s.callers[0].Address = []string{"127.0.0.1"}
+	r := newRig(t, s)
+	made := r.ask(emulator.TransferScope, "Authorization", "Basic "+basicOf("x", callerKey)).AccessToken
+	const list = "/transfer/v0.10/task_list"
+	if got := r.do("GET", list, "", "Authorization", "Bearer "+made); got.status != 200 {
+		t.Errorf("from its network: answered %d %s, want 200", got.status, got.body)
+	}
+	s.callers[0].Address = []string{"10.0.0.0/8"}
+	r.Reload(r.parts(s))
+	if got := r.do("GET", list, "", "Authorization", "Bearer "+made); got.status != 401 || got.code() != "caller_unknown" {
+		t.Errorf("from another: answered %d %s, want 401", got.status, got.body)
+	}
+}
+
 // TestShim_APlaceholderOfACallerThatIsGoneIsRefused, also where no caller has a
 // key any more, and who sends it could be served as local.
 func TestShim_APlaceholderOfACallerThatIsGoneIsRefused(t *testing.T) {
@@ -386,7 +405,7 @@ func TestInboundAuthorization_RefuseTakesOnlyWhatIsBearerds(t *testing.T) {
 		{[]string{"Authorization", "Basic eDp5"}, 400},
 		{[]string{"Authorization", ""}, 400},
 		{[]string{"X-Api-Key", callerKey, "Authorization", "Bearer stale"}, 400},
-		{[]string{"Authorization", "Bearer bearerd-placeholder.x", "Authorization", "Bearer stale"}, 400},
+		{[]string{"Authorization", "Bearer bearerd-placeholder.x", "Authorization", "Bearer stale"}, 401},
 		{[]string{"Authorization", "bearerd-placeholder.x"}, 400},
 	} {
 		got := r.do("GET", "/transfer/x", "", tt.header...)

@@ -69,7 +69,7 @@ func (a *auditor) write(event audit.Event) error {
 	return nil
 }
 
-// allowed is a proxy.Deps.Audit: told of what a rule allows, before it is done.
+// allowed is told of what a rule allows, before it is done.
 func (a *auditor) allowed(x *proxy.Exchange) error {
 	if !a.Reads && (x.Method == http.MethodGet || x.Method == http.MethodHead || x.Method == http.MethodOptions) {
 		return nil
@@ -81,7 +81,7 @@ func (a *auditor) allowed(x *proxy.Exchange) error {
 // denied or refused.
 func (a *auditor) answered(x *proxy.Exchange) {
 	switch {
-	case x.Decision == "deny":
+	case x.Decision == "deny", x.Code == "rate_limited":
 		_ = a.write(about(x, audit.Denied)) // nothing was done that would have to be kept from happening
 	case x.Decision == "" && x.Code != "":
 		_ = a.write(about(x, audit.Refused))

@@ -38,6 +38,10 @@ func (d *daemon) storeFailed(op string, err error) {
 	d.metrics.StoreError(op, err)
 }
 
+// allowed is proxy.Deps.Audit: it writes to the log that is in force, also for
+// requests that began under another.
+func (d *daemon) allowed(x *proxy.Exchange) error { return d.audit.Load().allowed(x) }
+
 func (d *daemon) served(x *proxy.Exchange) {
 	d.log.request(x)
 	d.metrics.Request(x)
@@ -85,7 +89,7 @@ func (d *daemon) build(cfg *Config) error {
 	limiter := policy.NewLimiter(d.limiter, cfg.policy)
 	deps := proxy.Deps{
 		Authorizer: set.Authorizer, Policy: cfg.policy, Shim: set, Asked: cfg.scopesAsked, Egress: egress,
-		Verifiers: verifiers, Limiter: limiter, Audit: auditing.allowed, Observe: d.served, InFlight: d.metrics.InFlight,
+		Verifiers: verifiers, Limiter: limiter, Audit: d.allowed, Observe: d.served, InFlight: d.metrics.InFlight,
 	}
 	if d.proxy == nil {
 		d.proxy = proxy.New(cfg.Proxy, deps, cfg.bindings)

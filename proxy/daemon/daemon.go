@@ -217,6 +217,8 @@ func (d *daemon) serve(ctx context.Context, stops, reloads <-chan os.Signal) err
 
 // heed waits for what happens; it returns when the servers are to be closed.
 func (d *daemon) heed(ctx context.Context, stops, reloads <-chan os.Signal, failed <-chan error) error {
+	var loading chan loaded
+	again := make(chan struct{}, 1)
 	for {
 		select {
 		case <-failed:
@@ -226,7 +228,22 @@ func (d *daemon) heed(ctx context.Context, stops, reloads <-chan os.Signal, fail
 		case <-stops:
 			return d.drain(stops)
 		case <-reloads:
-			d.reload()
+			if loading != nil { // the file may have changed since: once more, after that one
+				select {
+				case again <- struct{}{}:
+				default:
+				}
+				continue
+			}
+			loading = d.load()
+		case next := <-loading:
+			loading = nil
+			d.reload(next)
+			select {
+			case <-again:
+				loading = d.load()
+			default:
+			}
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"bearerd/credentials"
@@ -39,9 +40,10 @@ func (c *Config) fillKubernetes() {
 }
 
 // verifiers make what checks the tokens that callers show; those of before where
-// nothing about them has changed, since they know something.
+// nothing about them can have changed, since they know something.
 func (d *daemon) verifiers(cfg *Config, egress proxy.Egress) ([]policy.Verifier, error) {
-	if d.config != nil && reflect.DeepEqual(cfg.Policy.Identity, d.config.Policy.Identity) && cfg.Proxy.SameEgress(d.config.Proxy) {
+	hasCA := slices.ContainsFunc(sortedKeys(cfg.Policy.Identity.JWT), func(name string) bool { return cfg.Policy.Identity.JWT[name].CA != "" })
+	if d.config != nil && !hasCA && reflect.DeepEqual(cfg.Policy.Identity, d.config.Policy.Identity) && cfg.Proxy.SameEgress(d.config.Proxy) {
 		return d.verifying, nil
 	}
 	var all []policy.Verifier

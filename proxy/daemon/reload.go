@@ -7,10 +7,27 @@ import (
 	"bearerd/proxy"
 )
 
-// reload loads the configuration anew and puts it in force as a whole, or keeps
-// the old one and says what is wrong.
-func (d *daemon) reload() {
-	cfg, err := Load(d.options.ConfigPath, d.options.Overrides)
+// loaded is a configuration that was read anew, or what is wrong with it.
+type loaded struct {
+	cfg *Config
+	err error
+}
+
+// load reads the configuration anew, beside everything else: a file system that
+// hangs must not keep bearerd from being stopped.
+func (d *daemon) load() chan loaded {
+	done := make(chan loaded, 1)
+	go func() { // ends when the files were read, which nobody waits for
+		cfg, err := Load(d.options.ConfigPath, d.options.Overrides)
+		done <- loaded{cfg, err}
+	}()
+	return done
+}
+
+// reload puts the configuration that was read in force as a whole, or keeps the old
+// one and says what is wrong.
+func (d *daemon) reload(next loaded) {
+	cfg, err := next.cfg, next.err
 	if err == nil && !sameAddresses(cfg.Proxy.Listeners, d.config.Proxy.Listeners) {
 		err = Mistakes{d.options.ConfigPath + ": proxy.listeners: addresses changed (or mode, owner, with tls or without), which a reload cannot do; restart bearerd"}
 	}
