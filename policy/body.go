@@ -168,7 +168,8 @@ func (r *reader) value(n *node, depth int) {
 		r.sequence(n, depth+1)
 	case c == '"':
 		text := r.string()
-		r.scalar(n, func(c *condition) found { return c.text(string(text)) })
+		judged := value{text: string(text)}
+		r.scalar(n, func(c *condition) found { return c.text(&judged) })
 	case c == 't', c == 'f':
 		r.word()
 		r.scalar(n, func(cond *condition) found { return cond.bool(c == 't') })
@@ -186,7 +187,9 @@ func (r *reader) scalar(n *node, judge func(*condition) found) {
 		return
 	}
 	for _, i := range n.tests {
-		r.found[i] |= judge(r.tree.conditions[i])
+		if c := r.tree.conditions[i]; !c.settled(r.found[i]) {
+			r.found[i] |= judge(c)
+		}
 	}
 	r.mark(n, false, false)
 }

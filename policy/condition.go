@@ -51,18 +51,55 @@ func (c *condition) holds(f found) bool {
 	return f == foundYes
 }
 
-func (c *condition) text(value string) found {
+// value is a text that is judged, with what several conditions want to know of it.
+type value struct {
+	text    string
+	read    bool // as a path, into the fields below
+	strange bool // it may lead anywhere
+	forms   [3]string
+}
+
+// asPath reads a value as a path, once for all conditions. One that has dot segments,
+// empty ones, backslashes or control characters, as it is or decoded once or twice,
+// may lead anywhere.
+func (v *value) asPath() {
+	if v.read {
+		return
+	}
+	once := Unescape(v.text)
+	v.read, v.forms = true, [3]string{v.text, once, Unescape(once)}
+	v.strange = !strings.HasPrefix(v.text, "/") || !utf8.ValidString(v.text) || slices.ContainsFunc(v.forms[:], wanders)
+}
+
+func (c *condition) text(v *value) found {
+	value := v.text
 	switch {
 	case c.under != "":
-		return c.path(value)
+		return c.path(v)
 	case slices.Contains(c.texts, value):
 		return foundYes
 	case len(c.texts) == 0:
 		return c.other()
-	case c.careful && slices.ContainsFunc(c.texts, func(text string) bool { return strings.EqualFold(text, value) }):
+	case c.careful && (len(c.numbers) > 0 || c.yes || c.no || c.null): // "1" for 1
+		return foundOdd
+	case c.careful && slices.ContainsFunc(c.texts, func(text string) bool { return loosely(text) == loosely(value) }):
 		return foundOdd
 	}
 	return foundNo
+}
+
+// loosely is a text as lenient readers take it: in any case, up to a control
+// character, without spaces around it, and without what UUIDs may be written with.
+func loosely(text string) string {
+	if at := strings.IndexFunc(text, unicode.IsControl); at >= 0 {
+		text = text[:at]
+	}
+	return foldName(strings.Map(func(r rune) rune {
+		if r == '-' || r == '{' || r == '}' {
+			return -1
+		}
+		return r
+	}, strings.TrimSpace(text)))
 }
 
 // other judges a value of a type that is not asked for, which a lenient reader
@@ -102,29 +139,37 @@ func (c *condition) number(literal string) found {
 		return foundOdd
 	case slices.Contains(c.numbers, value):
 		return foundYes
-	case len(c.numbers) == 0:
+	case len(c.numbers) == 0, len(c.texts) > 0, c.yes || c.no || c.null: // some of another type are asked for
 		return c.other()
 	}
 	return foundNo
 }
 
-// path judges a value that must be a path under another. One that has dot
-// segments, empty ones, backslashes or control characters, as it is or decoded
-// once or twice, may lead anywhere.
-func (c *condition) path(value string) found {
-	once := Unescape(value)
-	forms := [...]string{value, once, Unescape(once)}
-	if !strings.HasPrefix(value, "/") || !utf8.ValidString(value) || slices.ContainsFunc(forms[:], wanders) {
+// path judges a value that must be a path under another.
+func (c *condition) path(v *value) found {
+	v.asPath()
+	if v.strange {
 		return foundOdd
 	}
-	if isUnder(value, c.under) {
+	if isUnder(v.text, c.under) {
 		return foundYes
 	}
 	dir := foldName(strings.TrimSuffix(c.under, "/"))
-	if c.careful && slices.ContainsFunc(forms[:], func(form string) bool { return isUnder(foldName(form), dir) }) {
+	if c.careful && slices.ContainsFunc(v.forms[:], func(form string) bool { return isUnder(foldName(form), dir) }) {
 		return foundOdd
 	}
 	return foundNo
+}
+
+// settled reports whether nothing more that is found can change the outcome.
+func (c *condition) settled(f found) bool {
+	switch {
+	case c.careful && c.absentOr:
+		return f&(foundYes|foundOdd|foundAbsent) != 0
+	case c.careful:
+		return f&(foundYes|foundOdd) != 0
+	}
+	return f&(foundNo|foundOdd) != 0
 }
 
 // isUnder reports whether a path begins with dir, segment by segment. With its
@@ -135,7 +180,7 @@ func isUnder(path, dir string) bool {
 
 // wanders reports what keeps a path from leading where it seems to.
 func wanders(path string) bool {
-	if strings.Contains(path, "//") || strings.ContainsFunc(path, func(r rune) bool { return r == '\\' || unicode.IsControl(r) }) {
+	if HasDotSegment(path) || HasOverlong(path) || strings.Contains(path, "//") || strings.ContainsFunc(path, func(r rune) bool { return r == '\\' || unicode.IsControl(r) }) {
 		return true
 	}
 	for part := range strings.SplitSeq(path, "/") {

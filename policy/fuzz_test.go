@@ -91,6 +91,16 @@ func leniently(path string) []string {
 	return slices.DeleteFunc(list, func(text string) bool { return text == "" })
 }
 
+// isOneSegment reports whether every server takes a decoded segment for one.
+func isOneSegment(text string) bool {
+	again, err := url.PathUnescape(text)
+	if err != nil {
+		again = Unescape(text)
+	}
+	name, _, _ := strings.Cut(again, ";")
+	return strings.TrimLeft(name, " .\t") != "" && strings.IndexAny(again, `/\`) < 0
+}
+
 // expected is what FuzzDecide's policy must say, reckoned without its code.
 func expected(req Request) Decision {
 	path, ok := strings.CutPrefix(req.Path, "/")
@@ -118,7 +128,7 @@ func expected(req Request) Decision {
 	case req.Upstream == "transfer" && req.Caller == "cron" && slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, req.Method):
 		return Decision{Allowed: true, Rule: "all", Credential: "c"}
 	case req.Upstream == "example" && req.Caller == Local && (req.Method == "GET" || req.Method == "HEAD") &&
-		len(segments) == 3 && segments[0] == "v1" && segments[1] == "tasks" && segments[2] != "":
+		len(segments) == 3 && segments[0] == "v1" && segments[1] == "tasks" && isOneSegment(segments[2]):
 		return Decision{Allowed: true, Rule: "tasks"}
 	}
 	return Decision{}

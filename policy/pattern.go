@@ -8,8 +8,9 @@ import (
 )
 
 // Pattern is a path to match, compared by segment and percent-decoded, so that
-// /%74ask is /task. A segment * is any one segment that is not empty; a last
-// segment ** is all the rest, also none.
+// /%74ask is /task. A segment * is any one segment that every server takes for one:
+// not empty or nearly so (";x"), and without an encoded slash. A last segment ** is
+// all the rest, also none.
 type Pattern struct {
 	text     string
 	segments []segment
@@ -61,7 +62,7 @@ func (p *Pattern) match(list []string) bool {
 		return false
 	}
 	for i, want := range p.segments {
-		if want.any && list[i] == "" || !want.any && want.text != list[i] {
+		if want.any && (list[i] == "" || isOdd(list[i])) || !want.any && want.text != list[i] {
 			return false
 		}
 	}

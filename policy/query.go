@@ -24,7 +24,7 @@ func (p *parameter) judge(list []given) found {
 	for _, g := range list {
 		switch {
 		case g.name == p.name:
-			f = f&^foundAbsent | p.text(g.value)
+			f = f&^foundAbsent | p.text(&value{text: g.value})
 		case mayBe(aliases(g.name), p.aliases):
 			f = f&^foundAbsent | foundOdd
 		}
@@ -68,7 +68,7 @@ func aliases(name string) [2]string {
 			return '_'
 		}
 		return foldRune(r)
-	}, strings.TrimSpace(name))
+	}, strings.Trim(strings.TrimSpace(name), "[]")) // Express and Rack take those off
 	base, _, _ := strings.Cut(name, "[")
 	return [2]string{base, strings.ReplaceAll(name, "[", "_")}
 }

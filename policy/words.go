@@ -1,5 +1,7 @@
 package policy
 
+import "strings"
+
 // word is a path segment as a number: comparing a path with a hundred patterns
 // takes a look-up for each of its segments, and not one for each of theirs.
 type word uint32
@@ -8,6 +10,7 @@ const (
 	anyWord   word = iota // in a pattern: any segment that is not empty
 	emptyWord             // the empty segment
 	otherWord             // in a path: a segment that no pattern has
+	oddWord               // in a path: one that no pattern has, and that some server takes for none or for several
 	firstWord             // of the patterns' own
 )
 
@@ -77,6 +80,9 @@ func (w words) read(raw string, list []word) (read []word, more, ok bool) {
 			}
 			if !known {
 				code = otherWord
+				if plain && isOdd(raw[start:i]) || !plain && isOdd(string(segment)) {
+					code = oddWord
+				}
 			}
 			list, start, plain = append(list, code), i+1, true
 		}
@@ -97,9 +103,22 @@ func (r *route) match(path []word, more bool) bool {
 	}
 	path = path[:len(r.words)]
 	for i, want := range r.words {
-		if got := path[i]; want != got && (want != anyWord || got == emptyWord) {
+		if got := path[i]; want != got && (want != anyWord || got == emptyWord || got == oddWord) {
 			return false
 		}
 	}
 	return true
+}
+
+// isOdd reports whether some server takes a decoded segment for none, since it ends
+// one at ";" or takes spaces off, or for several.
+func isOdd(segment string) bool {
+	if strings.Contains(segment, "%") { // which the server may decode again
+		segment = Unescape(segment)
+	}
+	if strings.ContainsAny(segment, `/\`) {
+		return true
+	}
+	name, _, _ := strings.Cut(segment, ";")
+	return strings.Trim(name, " \t.") == ""
 }

@@ -86,13 +86,14 @@ func checkPath(path string) string {
 		return "has an empty segment (//)"
 	}
 	once := policy.Unescape(path)
-	if hasDotSegment(path) || hasDotSegment(once) || hasDotSegment(policy.Unescape(once)) {
+	twice := policy.Unescape(once)
+	if policy.HasDotSegment(path) || policy.HasDotSegment(once) || policy.HasDotSegment(twice) {
 		return "has a dot segment (. or ..)"
 	}
 	if strings.ContainsFunc(once, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return "has an encoded control character"
 	}
-	if hasOverlong(once) {
+	if policy.HasOverlong(once) || policy.HasOverlong(twice) {
 		return "has a character in an overlong form of UTF-8"
 	}
 	return ""
@@ -141,9 +142,18 @@ func checkQuery(query string) string {
 // parameterName is the name of one name=value of a query as lenient servers read it.
 func parameterName(part string) string {
 	name, _, _ := strings.Cut(part, "=")
-	name, _, _ = strings.Cut(policy.Unescape(name), "[")
-	return strings.ToLower(strings.Trim(name, "+ \t\r\n\x00"))
+	name = strings.Trim(policy.Unescape(name), "+ \t\r\n\x00[]") // Express and Rack take brackets off
+	name = asVariable.Replace(strings.ToLower(name))
+	if strings.Replace(name, "[", "_", 1) == "access_token" {
+		return "access_token"
+	}
+	base, _, _ := strings.Cut(name, "[")
+	return base
 }
+
+// asVariable writes a parameter's name as PHP does, whose variables have no such
+// characters in theirs.
+var asVariable = strings.NewReplacer(".", "_", "+", "_", " ", "_")
 
 func checkBytes(text string, allowed func(byte) bool) string {
 	for i := 0; i < len(text); i++ {
@@ -164,56 +174,3 @@ func isPathByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
 		strings.IndexByte("-._~!$&'()*+,;=:@/", c) >= 0
 }
-
-// lookalikes are characters that servers which normalise Unicode (NFKC) make dots
-// and slashes of.
-var lookalikes = strings.NewReplacer("．", ".", "․", ".", "﹒", ".", "‥", "..", "…", "...", "／", "/", "＼", `\`, "﹨", `\`)
-
-// hasDotSegment splits at whatever some server takes for a separator, and stops
-// a segment at ";" as servlet containers do.
-func hasDotSegment(text string) bool {
-	if !isASCII(text) {
-		text = lookalikes.Replace(text)
-	}
-	for text != "" {
-		segment := text
-		if at := strings.IndexAny(text, `/\`); at >= 0 {
-			segment, text = text[:at], text[at+1:]
-		} else {
-			text = ""
-		}
-		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." {
-			return true
-		}
-	}
-	return false
-}
-
-func isASCII(text string) bool {
-	for i := 0; i < len(text); i++ {
-		if text[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
-// hasOverlong finds characters written in more bytes than they need, which some
-// decoders take for ASCII: C0 AE for a dot.
-func hasOverlong(text string) bool {
-	for i := 0; i < len(text); i++ {
-		next := byte(0)
-		if i+1 < len(text) {
-			next = text[i+1]
-		}
-		switch c := text[i]; {
-		case (c == 0xC0 || c == 0xC1) && isContinuation(next),
-			c == 0xE0 && 0x80 <= next && next < 0xA0,
-			c == 0xF0 && 0x80 <= next && next < 0x90:
-			return true
-		}
-	}
-	return false
-}
-
-func isContinuation(c byte) bool { return c&0xC0 == 0x80 }

@@ -47,10 +47,11 @@ func NewJWT(name string, cfg policy.JWTConfig, transport http.RoundTripper) poli
 	}
 }
 
-// Claims reports whether a token is a JWT of at most 8 KiB that names the issuer.
+// Claims reports whether a token looks like a JWT that names the issuer, also where
+// it is too long or written in a way that Verify refuses: who shows such a token
+// means to be told by it.
 func (v *jwtVerifier) Claims(token string) bool {
-	said, ok := parseToken(token)
-	return ok && v.cfg.Issuer != "" && said.claims["iss"] == v.cfg.Issuer
+	return v.cfg.Issuer != "" && mentions(token, v.cfg.Issuer)
 }
 
 // Verify checks what needs no key first, so that a token that is bad on its face
@@ -58,7 +59,10 @@ func (v *jwtVerifier) Claims(token string) bool {
 func (v *jwtVerifier) Verify(ctx context.Context, token string) (*policy.Proof, error) {
 	said, ok := parseToken(token)
 	if !ok {
-		return nil, notGood("it is no JWT that can be read in one way")
+		return nil, notGood("it is no JWT of at most 8 KiB that can be read in one way")
+	}
+	if said.claims["iss"] != v.cfg.Issuer {
+		return nil, notGood("it is another issuer's")
 	}
 	if err := v.checkFace(said); err != nil {
 		return nil, err

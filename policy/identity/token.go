@@ -51,6 +51,28 @@ func parseToken(token string) (unverified, bool) {
 	return unverified{header, claims}, true
 }
 
+// mentions reports whether something stands in a token's second part, read as
+// leniently as anybody might.
+func mentions(token, what string) bool {
+	parts := strings.Split(token, ".")
+	if len(parts) < 2 {
+		return false
+	}
+	clean := strings.Map(func(r rune) rune {
+		switch {
+		case r == '+':
+			return '-'
+		case r == '/':
+			return '_'
+		case r == '=' || r <= ' ':
+			return -1
+		}
+		return r
+	}, parts[1])
+	data, _ := base64.RawURLEncoding.DecodeString(clean) // as far as it can be decoded
+	return strings.Contains(strings.ReplaceAll(string(data), `\/`, "/"), what)
+}
+
 func decodePart(part string) ([]byte, error) {
 	if strings.ContainsAny(part, "\r\n") { // which the decoder skips
 		return nil, errors.New("not base64url")
