@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -127,5 +128,24 @@ X-Kept: y`, "\n") {
 	}
 	if got := r.do("GET", "/nothing", ""); got.header.Get("X-Content-Type-Options") != "nosniff" || got.header.Get("Content-Security-Policy") == "" {
 		t.Errorf("an answer of bearerd's own: %v", got.header)
+	}
+}
+
+func TestAnswers_LoseTheirTrailers(t *testing.T) {
+	url := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Trailer", "Set-Cookie")
+		_, _ = w.Write([]byte("body"))
+		w.(http.Flusher).Flush()
+		w.Header().Set("Set-Cookie", "a=b")
+		w.Header().Set(http.TrailerPrefix+"Bearerd-Error", "denied")
+	})
+	r := newRig(t, to(t, url))
+	resp, err := client.Get(r.url + "/up/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if body, err := io.ReadAll(resp.Body); string(body) != "body" || err != nil || len(resp.Trailer) > 0 {
+		t.Errorf("answered %q, %v, with trailers %v", body, err, resp.Trailer)
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -37,8 +38,8 @@ var neverAllowed = []string{
 	"Transfer-Encoding", "Content-Length", "Keep-Alive", "Proxy-Connection", "Expect", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
 }
 
-// dropCallerHeaders takes off what is about the caller's side.
-func (u *Upstream) dropCallerHeaders(h http.Header) {
+// dropCallerHeaders takes off what is about the caller's side of what it sent.
+func (u *Upstream) dropCallerHeaders(h, sent http.Header) {
 	cookies := u.keptCookies(h["Cookie"])
 	for _, name := range callerHeaders {
 		if !slices.Contains(u.headers.Allow, name) {
@@ -48,6 +49,11 @@ func (u *Upstream) dropCallerHeaders(h http.Header) {
 	for name := range h {
 		if isCallers(name) && !slices.Contains(u.headers.Allow, name) {
 			delete(h, name)
+		}
+	}
+	for _, name := range u.headers.Allow { // some of which ReverseProxy takes off before
+		if values := sent[name]; len(values) > 0 {
+			h[name] = values
 		}
 	}
 	if cookies != "" {
@@ -131,4 +137,27 @@ func dropAnswerHeaders(h http.Header, status int) {
 		delete(h, "Www-Authenticate")
 	}
 	delete(h, errorHeader) // ours alone
+}
+
+// dropTrailers takes off an answer's trailers, which would pass all checks by: those
+// announced, and those that turn up at the body's end.
+func dropTrailers(resp *http.Response) {
+	delete(resp.Header, "Trailer")
+	resp.Trailer = nil
+	if resp.Body != nil && resp.ContentLength < 0 {
+		resp.Body = &untrailed{resp.Body, resp}
+	}
+}
+
+type untrailed struct {
+	io.ReadCloser
+	resp *http.Response
+}
+
+func (u *untrailed) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	if err != nil {
+		u.resp.Trailer = nil
+	}
+	return n, err
 }

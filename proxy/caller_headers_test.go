@@ -30,13 +30,13 @@ func TestCallerHeaders_WhatAnUpstreamIsTold(t *testing.T) {
 	w := newWire(t)
 	s := to(t, w.url)
 	up := s.upstreams["up"]
-	up.Headers = proxy.HeadersConfig{Cookies: []string{"lab", "x"}, Allow: []string{"x-real-ip", "X-Forwarded-Prefix"}}
+	up.Headers = proxy.HeadersConfig{Cookies: []string{"lab", "x"}, Allow: []string{"x-real-ip", "X-Forwarded-Prefix", "X-Forwarded-Proto", "forwarded"}}
 	s.upstreams["up"] = up
 	r := newRig(t, s)
 	r.raw("GET /up/a HTTP/1.1\r\nHost: localhost\r\nCookie: session=1; lab=2; labour=3\r\nCookie: x=a=b;y=c\r\n" +
-		"X-Real-IP: 1.2.3.4\r\nX-Forwarded-Prefix: /p\r\nX-Forwarded-For: 1.2.3.4\r\nAuthorization: Bearer attacker\r\n\r\n")
+		"X-Real-IP: 1.2.3.4\r\nX-Forwarded-Prefix: /p\r\nX-Forwarded-Proto: https\r\nForwarded: for=1.2.3.4\r\nX-Forwarded-For: 1.2.3.4\r\nAuthorization: Bearer attacker\r\n\r\n")
 	head := w.received()[0]
-	for _, want := range []string{"\r\nCookie: lab=2; x=a=b\r\n", "\r\nX-Real-Ip: 1.2.3.4\r\n", "\r\nX-Forwarded-Prefix: /p\r\n"} {
+	for _, want := range []string{"\r\nCookie: lab=2; x=a=b\r\n", "\r\nX-Real-Ip: 1.2.3.4\r\n", "\r\nX-Forwarded-Prefix: /p\r\n", "\r\nX-Forwarded-Proto: https\r\n", "\r\nForwarded: for=1.2.3.4\r\n"} {
 		if !strings.Contains(head, want) {
 			t.Errorf("the upstream did not receive %q:\n%s", want, head)
 		}

@@ -20,7 +20,6 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		writeError(answer, r, err)
 	case out != nil:
-		answer.Header()["Content-Type"] = nil // net/http would guess one where the upstream says none
 		x.line.ServeHTTP(answer, withoutUpgrade(out))
 	}
 }
@@ -88,6 +87,9 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 	if x.Status == 0 {
 		x.Status = statusCallerLeft
 	}
+	x.ending.Lock()
+	x.ended = true
+	x.ending.Unlock()
 	if r.ContentLength != 0 {
 		// What is left of the body the server reads, to keep the connection; not for ever.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTime))

@@ -39,7 +39,7 @@ func (t *table) decide(w http.ResponseWriter, r *http.Request, x *Exchange) erro
 	x.Rule, x.asked = decision.Rule, &asked
 	if !decision.Allowed {
 		x.Decision = "deny"
-		return t.denied(asked, decision, x)
+		return t.denied(r, asked, decision, x)
 	}
 	x.Decision = "allow"
 	name := decision.Credential
@@ -118,9 +118,9 @@ func (c CredentialRoute) matches(method, path string) bool {
 	return true
 }
 
-func (t *table) denied(asked policy.Request, decision policy.Decision, x *Exchange) error {
+func (t *table) denied(r *http.Request, asked policy.Request, decision policy.Decision, x *Exchange) error {
 	what := fmt.Sprintf("caller %s may not %s %s of upstream %s", asked.Caller, asked.Method, asked.Path, asked.Upstream)
-	explain := "; to see why: bearerd explain " + asked.Method + " " + shellQuote(x.Target) + " --as " + asked.Caller
+	explain := "; to see why: bearerd explain " + asked.Method + " " + shellQuote(explainable(r, x)) + " --as " + asked.Caller
 	switch {
 	case decision.Never:
 		return &Error{Code: "denied", Detail: what + ": this path hands out or takes away credentials and is never forwarded, whatever the rules say"}
@@ -134,6 +134,20 @@ func (t *table) denied(asked policy.Request, decision policy.Decision, x *Exchan
 	}
 	return &Error{Code: "denied", Key: "policy.rules",
 		Detail: what + ": no rule allows it; to allow it, add under policy.rules: " + t.deps.Policy.Suggest(asked) + explain}
+}
+
+// explainable is what to give to bearerd explain for a request: with the host where
+// the path alone does not say which upstream, and without its query, which is nobody
+// else's business.
+func explainable(r *http.Request, x *Exchange) string {
+	url := x.Target
+	if x.prefix == "" && r.Host != "" {
+		url = "http://" + r.Host + url
+	}
+	if x.Query != "" {
+		url += "?..."
+	}
+	return url
 }
 
 // shellQuote writes a path as one word of a shell's command line.

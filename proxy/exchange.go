@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,8 @@ type Exchange struct {
 
 	sent   atomic.Int64 // the transport reads the body on a goroutine of its own
 	broken atomic.Bool  // the caller's body broke off while it was read
+	ending sync.Mutex   // guards the field below
+	ended  bool         // finish has begun
 
 	// in is the server's own request. Nothing is ever assigned to it, but trailers
 	// turn up in it, and in no copy of it.
@@ -116,6 +119,9 @@ func (w *response) WriteHeader(status int) {
 	if !w.wrote {
 		w.wrote = true
 		w.x.Status = status
+		if h := w.Header(); h["Content-Type"] == nil {
+			h["Content-Type"] = nil // net/http would guess one where the upstream says none
+		}
 		setBrowserHeaders(w.Header(), w.x.origin)
 		if w.x.closes || w.draining.Load() {
 			w.Header().Set("Connection", "close")

@@ -2,10 +2,13 @@ package proxy
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/asn1"
 	"net"
 	"net/http"
 	"os"
 	"sync"
+	"time"
 
 	"bearerd/policy"
 )
@@ -64,9 +67,12 @@ func peerSANs(r *http.Request) []policy.SAN {
 		return nil
 	}
 	leaf := r.TLS.PeerCertificates[0]
+	if time.Now().After(leaf.NotAfter) { // since the handshake
+		return nil
+	}
 	var names []policy.SAN
-	for _, uri := range leaf.URIs {
-		names = append(names, policy.SAN{Kind: "uri", Value: uri.String()})
+	for _, uri := range rawURIs(leaf) {
+		names = append(names, policy.SAN{Kind: "uri", Value: uri})
 	}
 	for _, name := range leaf.DNSNames {
 		names = append(names, policy.SAN{Kind: "dns", Value: name})
@@ -75,4 +81,25 @@ func peerSANs(r *http.Request) []policy.SAN {
 		names = append(names, policy.SAN{Kind: "email", Value: address})
 	}
 	return names
+}
+
+// rawURIs returns a certificate's URIs as they stand in it. What crypto/x509 made of
+// them loses a # with nothing behind it.
+func rawURIs(certificate *x509.Certificate) []string {
+	var uris []string
+	for _, extension := range certificate.Extensions {
+		var names []asn1.RawValue
+		if !extension.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17}) {
+			continue
+		}
+		if rest, err := asn1.Unmarshal(extension.Value, &names); err != nil || len(rest) > 0 {
+			return nil
+		}
+		for _, name := range names {
+			if name.Class == asn1.ClassContextSpecific && name.Tag == 6 { // RFC 5280 §4.2.1.6
+				uris = append(uris, string(name.Bytes))
+			}
+		}
+	}
+	return uris
 }

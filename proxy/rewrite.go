@@ -14,7 +14,7 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In)
 	pr.Out.URL = u.target(x.Path, x.Query)
 	pr.Out.Host = "" // the URL's
-	u.dropCallerHeaders(pr.Out.Header)
+	u.dropCallerHeaders(pr.Out.Header, pr.In.Header)
 	if x.requiredHeader != "" {
 		delete(pr.Out.Header, x.requiredHeader) // it was for bearerd
 	}
@@ -42,9 +42,12 @@ func (u *Upstream) answer(resp *http.Response) error {
 	if resp.StatusCode < 200 || resp.StatusCode > 599 {
 		return &Error{Code: "upstream_invalid", Detail: "upstream " + u.name + " answered with a status that HTTP does not have"}
 	}
+	x := exchangeOf(resp.Request)
+	x.body.release() // it will not be sent again
 	dropAnswerHeaders(resp.Header, resp.StatusCode)
+	dropTrailers(resp)
 	for i, location := range resp.Header["Location"] {
-		resp.Header["Location"][i] = u.relocate(location, exchangeOf(resp.Request).prefix)
+		resp.Header["Location"][i] = u.relocate(location, x.prefix)
 	}
 	return nil
 }

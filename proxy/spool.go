@@ -14,9 +14,12 @@ const (
 	// spoolBytes is how long a body is at most to be read whole before it is sent;
 	// such a body can be sent again if the token is refused.
 	spoolBytes = 64 << 10
-	// spoolTime is how long a caller may take to send such a body, and again for
-	// every MiB more that a rule wants to see.
+	// spoolTime is how long a caller may take to send such a body, and mibTime how much
+	// longer for each MiB that a rule wants to see.
 	spoolTime = 30 * time.Second
+	mibTime   = 2 * time.Second
+	// idleBody is how long a body that streams may bring nothing.
+	idleBody = 30 * time.Second
 	// budgetBytes is how much of callers' bodies is held at once.
 	budgetBytes = 64 << 20
 )
@@ -83,7 +86,7 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange, upto int64) erro
 		return nil
 	}
 	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(spoolTime * time.Duration(1+upto>>20))) // not every ResponseWriter has a connection
+	_ = deadline.SetReadDeadline(time.Now().Add(spoolTime + mibTime*time.Duration(upto>>20))) // not every ResponseWriter has a connection
 	err := x.body.read(r.Body, r.ContentLength, upto)
 	_ = deadline.SetReadDeadline(time.Time{})
 	switch {
@@ -115,7 +118,7 @@ func withBody(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Reques
 	case r.ContentLength == 0:
 	case !x.body.whole:
 		stream(w)
-		out.Body = &counted{io.MultiReader(bytes.NewReader(x.body.head), r.Body), r.Body, x}
+		out.Body = &counted{io.MultiReader(bytes.NewReader(x.body.head), idle{r.Body, http.NewResponseController(w), x}), r.Body, x}
 	case len(x.body.head) == 0:
 		out.Body, out.ContentLength, out.TransferEncoding = http.NoBody, 0, nil
 	default:
@@ -131,6 +134,31 @@ func withBody(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Reques
 // takes up to 256 KiB of the body away before it writes the answer's header, and
 // the upstream would see a shorter body that ends well.
 func stream(w http.ResponseWriter) { _ = http.NewResponseController(w).EnableFullDuplex() }
+
+// idle is a body that may bring nothing for so long and no longer. While nobody reads,
+// since the upstream is slow, no time passes for it.
+type idle struct {
+	io.Reader
+	connection *http.ResponseController
+	x          *Exchange
+}
+
+func (i idle) Read(p []byte) (int, error) {
+	i.until(time.Now().Add(idleBody))
+	n, err := i.Reader.Read(p)
+	i.until(time.Time{})
+	return n, err
+}
+
+// until sets the connection's deadline, but not once the request has ended: the
+// transport may still read then, and the next request has deadlines of its own.
+func (i idle) until(deadline time.Time) {
+	i.x.ending.Lock()
+	defer i.x.ending.Unlock()
+	if !i.x.ended {
+		_ = i.connection.SetReadDeadline(deadline) // not every ResponseWriter has a connection
+	}
+}
 
 // counted counts what the transport reads of a body, and notes if it breaks off.
 type counted struct {

@@ -68,7 +68,7 @@ func TestHasOverlong(t *testing.T) {
 		"": false, "é": false, "日本": false, "😀": false, "\xc0\xae": true, "\xc1\x81": true, "\xe0\x80\xae": true, "\xf0\x80\x80\xae": true,
 		"\xc0": false, "\xc0.": false, "\xe0\xa4\xb9": false, "\xff": false,
 	} {
-		if got := hasOverlong(text); got != want {
+		if got := policy.HasOverlong(text); got != want {
 			t.Errorf("hasOverlong(%q) = %v", text, got)
 		}
 	}

@@ -301,7 +301,8 @@ func TestJWT_ClaimsWhatNamesTheIssuer(t *testing.T) {
 		{"a key", "3f1c8a2e9b", false},
 		{"a Globus token", "Ag" + strings.Repeat("x", 90), false},
 		{"nothing", "", false},
-		{"a huge one", i.token(object{"filler": strings.Repeat("x", maxToken)}), false},
+		{"a huge one", i.token(object{"filler": strings.Repeat("x", maxToken)}), true},
+		{"one with padding", i.token(nil) + "=", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := v.Claims(tt.token); got != tt.want {

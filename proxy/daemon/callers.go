@@ -97,13 +97,34 @@ func (c *Config) checkReach(m *mistakes) {
 			}
 		}
 	}
+	if !c.ownListeners { // callers and rules are for those of the file
+		return
+	}
 	for i, caller := range c.Policy.Callers {
 		c.checkReachable(i, caller, m)
 	}
+	c.checkLocal(m)
 	anonymous := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return l.Anonymous })
 	for i, rule := range c.Policy.Rules {
 		if at := slices.Index(rule.Callers, policy.Anonymous); at >= 0 && !anonymous {
 			m.Add([]any{"policy", "rules", i, "callers", at}, "no listener says anonymous: true, so nobody is; leave it out, or write that at the listener")
+		}
+	}
+}
+
+// checkLocal notes rules for local alone where no connection from this machine is
+// known to be one: to other addresses it comes from those.
+func (c *Config) checkLocal(m *mistakes) {
+	if slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool {
+		host, _, _ := net.SplitHostPort(l.Address)
+		addr, err := netip.ParseAddr(host)
+		return !isReachable(l.Address) || host == "" || err == nil && addr.IsUnspecified()
+	}) {
+		return
+	}
+	for i, rule := range c.Policy.Rules {
+		if len(rule.Callers) == 1 && rule.Callers[0] == policy.Local {
+			m.Add([]any{"policy", "rules", i, "callers", 0}, "no listener is on loopback or a unix socket, so that nobody is local; name other callers, or add a listener on localhost")
 		}
 	}
 }

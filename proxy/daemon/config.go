@@ -22,6 +22,8 @@ type Config struct {
 	Admin       admin.Config       `yaml:"admin"`
 	Log         LogConfig          `yaml:"log"`
 
+	ownListeners bool // they are the file's, and not another way in for once
+
 	policy   *policy.Policy    // made of Policy
 	bindings map[string]string // which upstream each credential is for
 }

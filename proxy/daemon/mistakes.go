@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Mistakes is everything that is wrong with a configuration, in file order. Its
@@ -114,7 +116,11 @@ func pathText(path []any) string {
 		if b.Len() > 0 {
 			b.WriteByte('.')
 		}
-		fmt.Fprint(&b, step)
+		text := fmt.Sprint(step)
+		if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }) { // a key can be anything
+			text = strconv.Quote(text)
+		}
+		b.WriteString(text)
 	}
 	return b.String()
 }

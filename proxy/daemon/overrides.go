@@ -21,6 +21,7 @@ type Overrides struct {
 }
 
 func (o Overrides) apply(cfg *Config) {
+	cfg.ownListeners = len(o.Listen) == 0 && !o.Private
 	if len(o.Listen) > 0 {
 		cfg.Proxy.Listeners = nil
 		for _, address := range o.Listen {
