@@ -167,6 +167,14 @@ func (p *Policy) KnowsKey(key KeyHash) bool {
 	return known == 1
 }
 
+// ShowsCredential reports whether a caller is told by something it shows with each
+// request: a key or a token.
+func (p *Policy) ShowsCredential(name string) bool {
+	return slices.ContainsFunc(p.callers, func(c caller) bool {
+		return c.name == name && (c.byKey || c.jwt != "" || len(c.accounts) > 0)
+	})
+}
+
 // MayAnything reports whether some rule allows the caller something.
 func (p *Policy) MayAnything(name string) bool {
 	return slices.ContainsFunc(p.rules, func(r *rule) bool { return !r.deny && slices.Contains(r.callers, name) })

@@ -35,12 +35,13 @@ type Explanation struct {
 // Explain takes r, as the server reads it from a connection, down the line of the
 // listener of that index, up to where it would be forwarded, and tells what became
 // of it. Local is the connection's own address, which Host may name. As names the
-// caller instead of what r shows; "": who r comes from. Nothing is forwarded, told
+// caller instead of what r shows; "": who r comes from, and that is the user who runs
+// this process. Nothing is forwarded, told
 // to Observers or counted. Deps.Limiter and Deps.Audit must be nil.
 func (p *Proxy) Explain(listener int, r *http.Request, local net.Addr, as string) Explanation {
 	l, t := &Listener{p, listener}, p.table.Load()
 	x, r := begin(r, p.budget)
-	r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, local))
+	r = r.WithContext(context.WithValue(ownConnection(r.Context()), http.LocalAddrContextKey, local))
 	x.as = as
 	defer x.body.release()
 	out, err := t.admit(l, noAnswer{http.Header{}}, r, x)
@@ -80,7 +81,7 @@ func (e Explanation) Text() string {
 	}
 	passed := func(step, text string) bool { // and whether the line goes on
 		if e.Refusal != nil && e.step == step {
-			line(step, "refused with "+strconv.Itoa(e.Status)+" "+e.Refusal.Code+": "+e.Refusal.Detail)
+			line(step, "refused with "+strconv.Itoa(e.Status)+" "+e.Refusal.Code+": "+e.Refusal.Error())
 			return false
 		}
 		line(step, text)

@@ -29,7 +29,7 @@ func (t *table) identify(l *Listener, r *http.Request, x *Exchange) error {
 	}
 	x.hasKeys = t.deps.Policy.HasKeys()
 	if x.as != "" {
-		x.Caller, x.inboundKnown = x.as, true
+		x.Caller, x.inboundKnown = x.as, t.deps.Policy.ShowsCredential(x.as)
 		return nil
 	}
 	shown, good := t.shownKeys(r.Header, x)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 
 	"bearerd/credentials"
 	"bearerd/policy"
+	"bearerd/policy/identity"
 	"bearerd/proxy"
 )
 
@@ -79,7 +81,7 @@ func NewExplainer(configPath string) (*Explainer, error) {
 	}
 	return &Explainer{cfg, proxy.New(cfg.Proxy, proxy.Deps{
 		Authorizer: func(string) (credentials.Authorizer, bool) { return nil, true },
-		Policy:     cfg.policy, Shim: noShim{cfg}, Asked: cfg.scopesAsked,
+		Policy:     cfg.policy, Shim: noShim{cfg}, Asked: cfg.scopesAsked, Verifiers: unasked(cfg),
 	}, cfg.bindings)}, nil
 }
 
@@ -93,6 +95,24 @@ func (e *Explainer) Explain(listener int, raw io.Reader, as string) (proxy.Expla
 	loopback := net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:1"))
 	r.RemoteAddr = loopback.String()
 	return e.proxy.Explain(listener, r, loopback, as), nil
+}
+
+// unasked are verifiers that know which tokens they would check, and ask nobody.
+func unasked(cfg *Config) []policy.Verifier {
+	var all []policy.Verifier
+	for _, name := range sortedKeys(cfg.Policy.Identity.JWT) {
+		all = append(all, notAsked{identity.NewJWT(name, cfg.Policy.Identity.JWT[name], nil)})
+	}
+	if k := cfg.Policy.Identity.Kubernetes; k != nil {
+		all = append(all, notAsked{identity.NewKubernetes(*k, identity.KubernetesDeps{})})
+	}
+	return all
+}
+
+type notAsked struct{ policy.Verifier }
+
+func (notAsked) Verify(context.Context, string) (*policy.Proof, error) {
+	return nil, fmt.Errorf("%w, since explain asks nobody; name the caller with --as", policy.ErrCannotTell)
 }
 
 // noShim knows what the token shim needs to say whether it would answer.
@@ -124,7 +144,10 @@ func (o ExplainOptions) request(cfg *Config) (raw io.Reader, listener int, err e
 		}
 	}
 	if _, port, err := net.SplitHostPort(authority); err == nil {
-		listener = max(0, slices.IndexFunc(cfg.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return strings.HasSuffix(l.Address, ":"+port) }))
+		listener = slices.IndexFunc(cfg.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return strings.HasSuffix(l.Address, ":"+port) })
+		if listener < 0 {
+			return nil, 0, fmt.Errorf("%w: no listener has port %s; write the path alone, or a listener's port", ErrExplain, port)
+		}
 	}
 	if authority == "" {
 		authority = "localhost"
