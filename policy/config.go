@@ -36,9 +36,9 @@ type RuleConfig struct {
 
 // ConditionConfig is what a field or parameter must be: one key of the three.
 type ConditionConfig struct {
-	In       []any  `yaml:"in"`        // one of these
+	In       Values `yaml:"in"`        // one of these
 	Under    string `yaml:"under"`     // a path below this one
-	AbsentOr []any  `yaml:"absent_or"` // not there, or one of these
+	AbsentOr Values `yaml:"absent_or"` // not there, or one of these
 }
 
 // LimitsConfig bounds what each caller may do by one rule.

@@ -81,6 +81,9 @@ func (c *condition) add(path []any, value any, in where, m Mistakes) {
 		}
 		c.null = true
 		return
+	case numberInDisguise:
+		m.Add(path, "%s is %s to YAML; write that, or in quotes what is to be a text", value.text, value.means)
+		return
 	case int:
 		number = strconv.Itoa(value)
 	case int64:

@@ -98,7 +98,7 @@ func isOneSegment(text string) bool {
 		again = Unescape(text)
 	}
 	name, _, _ := strings.Cut(again, ";")
-	return strings.TrimLeft(name, " .\t") != "" && strings.IndexAny(again, `/\`) < 0
+	return strings.TrimLeft(name, " .\t") != "" && !strings.ContainsAny(again, `/\`)
 }
 
 // expected is what FuzzDecide's policy must say, reckoned without its code.

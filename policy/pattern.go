@@ -96,14 +96,16 @@ func (p *Pattern) begins(list []string) bool {
 	return true
 }
 
-// covers reports whether every path of the other pattern is one of p's.
-func (p *Pattern) covers(other Pattern) bool {
+// covers reports whether every path of the other pattern is one of p's, in any case
+// if that does not matter.
+func (p *Pattern) covers(other Pattern, anyCase bool) bool {
 	if len(p.segments) > len(other.segments) || !p.rest && (other.rest || len(p.segments) != len(other.segments)) {
 		return false
 	}
 	for i, mine := range p.segments {
 		theirs := other.segments[i]
-		if mine.any && !theirs.any && theirs.text == "" || !mine.any && (theirs.any || mine.text != theirs.text) {
+		same := mine.text == theirs.text || anyCase && strings.EqualFold(mine.text, theirs.text)
+		if mine.any && !theirs.any && isOdd(theirs.text) || !mine.any && (theirs.any || !same) {
 			return false
 		}
 	}

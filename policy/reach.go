@@ -14,6 +14,7 @@ type decided struct {
 	by      string // the rule
 	methods uint8
 	path    *Pattern
+	deny    bool // it reads paths in any case
 }
 
 // check notes a rule that can never match, and takes in the rest.
@@ -45,7 +46,7 @@ func (r *reach) check(path []any, made *rule, sites map[string]*site, m Mistakes
 		return
 	}
 	made.each(func(at place, methods uint8, p *Pattern) {
-		(*r)[at] = append((*r)[at], decided{made.name, methods, p})
+		(*r)[at] = append((*r)[at], decided{made.name, methods, p, made.deny})
 	})
 }
 
@@ -66,7 +67,7 @@ func (r *rule) each(f func(at place, methods uint8, p *Pattern)) {
 // paths of a pattern, and which.
 func (r *reach) decides(at place, methods uint8, p *Pattern) (by []string, all bool) {
 	for _, d := range (*r)[at] {
-		if d.methods&methods != 0 && d.path.covers(*p) {
+		if d.methods&methods != 0 && d.path.covers(*p, d.deny) {
 			by = append(by, d.by)
 			methods &^= d.methods
 		}

@@ -57,3 +57,24 @@ func (s Size) String() string {
 	}
 	return strconv.FormatInt(int64(s), 10) + "B"
 }
+
+// Values are those of a list: texts, numbers, true, false, null.
+type Values []any
+
+// numberInDisguise is a number that YAML does not read as it looks: 0123 is 83.
+type numberInDisguise struct{ text, means string }
+
+// UnmarshalYAML reads the list.
+func (v *Values) UnmarshalYAML(read func(any) error) error {
+	var texts []string
+	asTexts := read(&texts)
+	if err := read((*[]any)(v)); err != nil || asTexts != nil || len(texts) != len(*v) {
+		return err
+	}
+	for i, value := range *v {
+		if number, ok := value.(int); ok && strconv.Itoa(number) != texts[i] {
+			(*v)[i] = numberInDisguise{texts[i], strconv.Itoa(number)}
+		}
+	}
+	return nil
+}
