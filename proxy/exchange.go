@@ -28,7 +28,7 @@ type Exchange struct {
 	Path     string // below the upstream's prefix, raw: decided on and forwarded
 
 	Decision    string // "allow", "deny", or "" before it was made
-	Rule        string // the rule that allowed it
+	Rule        string // that decided; "" if none did
 	Credential  string
 	Fingerprint string // of the token last used
 	TokenState  credentials.State
@@ -66,7 +66,7 @@ type Exchange struct {
 	key          *policy.KeyHash // what the caller was told by, if by a key
 	body         body            // as far as it was read
 	hasKeys      bool            // some caller is known by a key
-	inboundKnown bool            // the caller's Authorization is a placeholder or its key
+	inboundKnown bool            // the caller's Authorization is for bearerd: a placeholder, a key, or a token that tells who it is
 
 	prefix  string // what was cut off Target to make Path; "" on host routes
 	line    *Upstream

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -176,5 +177,25 @@ func TestForward_NoCredentialMayGoAnywhere(t *testing.T) {
 		if got.status != 204 || len(heads) != 1 || strings.Contains(heads[0], "Authorization") {
 			t.Errorf("%s: answered %d, the upstream received %q", path, got.status, heads)
 		}
+	}
+}
+
+// Where users tell callers, who has hung up before the kernel is asked whose the
+// connection is must not be served as whoever is left: local.
+func TestIdentify_WhoCannotBeToldAnyMoreIsNotLocal(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells users")
+	}
+	w := newWire(t)
+	s := to(t, w.url)
+	uid := uint32(4711)
+	s.callers = []policy.CallerConfig{{Name: "student", User: "4711", UID: &uid}}
+	r := newRig(t, s)
+	req := httptest.NewRequest("GET", "/up/a", nil) // of no connection at all
+	req.RemoteAddr, req.Host = "127.0.0.1:5000", "127.0.0.1"
+	answered := httptest.NewRecorder()
+	r.Listener(0).ServeHTTP(answered, req)
+	if got := answered.Header().Get("Bearerd-Error"); got != "caller_unknown" || len(w.received()) > 0 {
+		t.Errorf("answered %d %q, want caller_unknown", answered.Code, got)
 	}
 }
