@@ -63,7 +63,9 @@ func (i IdentityConfig) check(m Mistakes) {
 		checkAudience(append(path, "audience"), j.Audience, m)
 		checkFile(append(path, "ca"), j.CA, m)
 		for a, algorithm := range j.Algorithms {
-			if !slices.Contains(algorithms, algorithm) {
+			if strings.HasPrefix(algorithm, "HS") || algorithm == "none" {
+				m.Add(append(path, "algorithms", a), "%s would let whoever can check a token make one; write one of %s", algorithm, strings.Join(algorithms, ", "))
+			} else if !slices.Contains(algorithms, algorithm) {
 				m.Unknown(append(path, "algorithms", a), "asymmetric algorithm", algorithm, algorithms)
 			}
 		}

@@ -236,7 +236,7 @@ func (r RuleConfig) newBody(path []any, m Mistakes) []field {
 		c := r.Body[pointer].newCondition(at, r.Deny, inBody, m)
 		for _, other := range made {
 			if err == nil && collide(steps, other.steps) && !(c.absentOr && other.absentOr) {
-				m.Add(at, "it is not there where %s is as it must be; leave one of them out", other.pointer)
+				m.Add(at, "cannot hold together with the condition on %s, which wants a single value or a list there; leave one of them out", other.pointer)
 			}
 		}
 		if err == nil {
