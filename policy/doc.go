@@ -13,4 +13,13 @@
 // log. Only a Limiter knows the time, and whom it let through. The package knows
 // nothing of HTTP messages, files or credentials, only names; who proves what by a
 // token is a Verifier's matter.
+//
+//	caller.go      who a peer is; verifier.go what a token proves
+//	policy.go      Decide; rule.go one rule; explain.go why; suggest.go what would allow
+//	pattern.go     paths, as words.go reads them; wander.go and never.go as others may
+//	condition.go   one condition; query.go and body.go what it is held against
+//	limit.go       how often, and how many at a time
+//	config*.go     the section of config.yaml; reach.go rules that can never match
+//
+// Below it, policy/identity checks tokens and policy/audit writes the audit log.
 package policy

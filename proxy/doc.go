@@ -8,6 +8,7 @@
 //	             browser.go    web pages, which are refused or let in by name
 //	identify   identify.go   who is calling (asks package policy)
 //	             peer.go       the user at the other end of the connection; its certificate's names
+//	             shown.go      keys, and placeholders that stand for them
 //	route      route.go      which upstream: by listener, host or prefix
 //	shim       shim.go       a tool's own token request ends here, with a placeholder
 //	decide     decide.go     may they, with which credential, how often (asks package policy)
