@@ -29,7 +29,8 @@ test: packages lint clients provider
 	mv $(LOG).part $(LOG); \
 	awk -f test/harness/report.awk $(LOG); \
 	grep -oE 'real client: .*' $(LOG) || echo "real client: none"; \
-	grep -E '^ *(battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: |explain: |another uid|.*policy decide, |.*configurations, )' $(LOG) || true; \
+	go test -run '^$$' -bench 'Decide100Rules$$' -benchtime 500ms ./policy | grep ^Benchmark | tee -a $(LOG); \
+	grep -E '^ *(battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: |explain: |another uid|.*configurations, )' $(LOG) || true; \
 	go run ./test/harness/nosecrets $(LOG); \
 	exit $${failed:-0}
 

@@ -29,28 +29,14 @@ func BenchmarkPolicy_Decide100Rules(b *testing.B) {
 	}
 }
 
-func TestPolicy_DecidesOnAHundredRulesInLessThanTwoMicroseconds(t *testing.T) {
+func TestPolicy_DecidesOnAHundredRulesWithoutAllocating(t *testing.T) {
 	p := newPolicy(t, hundredRules()...)
 	req := ask(Local, "example", "GET", "/v0.10/endpoint/ddb59aef-6d04-11e5-ba46-22000b92c6ec/part-99/access_list")
-	runs, each := 20, time.Duration(10_000)
-	if raceEnabled {
-		runs, each = 1, 1000
+	if !p.Decide(req).Allowed {
+		t.Fatal("not allowed")
 	}
-	best := time.Hour // of several: the machine has other things to do
-	for range runs {
-		begin := time.Now()
-		for range each {
-			p.Decide(req)
-		}
-		best = min(best, time.Since(begin)/each)
-	}
-	allocations := testing.AllocsPerRun(100, func() { p.Decide(req) })
-	t.Logf("policy decide, 100 rules: %d ns, %v allocations", best.Nanoseconds(), allocations)
-	if allocations != 0 {
+	if allocations := testing.AllocsPerRun(100, func() { p.Decide(req) }); allocations != 0 {
 		t.Errorf("%v allocations, want none", allocations)
-	}
-	if best > 2*time.Microsecond && !raceEnabled {
-		t.Errorf("%v, want less than 2 µs", best)
 	}
 }
 
