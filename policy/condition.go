@@ -80,12 +80,23 @@ func (c *condition) text(v *value) found {
 		return foundYes
 	case len(c.texts) == 0:
 		return c.other()
-	case c.careful && (len(c.numbers) > 0 || c.yes || c.no || c.null): // "1" for 1
+	case c.careful && c.mayBe(value):
 		return foundOdd
 	case c.careful && slices.ContainsFunc(c.texts, func(text string) bool { return loosely(text) == loosely(value) }):
 		return foundOdd
 	}
 	return foundNo
+}
+
+// mayBe reports whether a lenient reader may take a text for the number, truth value
+// or null that is asked for.
+func (c *condition) mayBe(text string) bool {
+	text = strings.ToLower(strings.TrimSpace(text))
+	if number, ok := parseDecimal(strings.TrimPrefix(text, "+")); ok && text != "" && slices.Contains(c.numbers, number) {
+		return true
+	}
+	words := map[string]bool{"true": c.yes, "1": c.yes, "yes": c.yes, "on": c.yes, "false": c.no, "0": c.no, "no": c.no, "off": c.no, "null": c.null, "none": c.null, "": c.null || c.no}
+	return words[text]
 }
 
 // loosely is a text as lenient readers take it: in any case, up to a control

@@ -105,7 +105,7 @@ func (p *Pattern) covers(other Pattern, anyCase bool) bool {
 	for i, mine := range p.segments {
 		theirs := other.segments[i]
 		same := mine.text == theirs.text || anyCase && strings.EqualFold(mine.text, theirs.text)
-		if mine.any && !theirs.any && isOdd(theirs.text) || !mine.any && (theirs.any || !same) {
+		if mine.any && !theirs.any && (theirs.text == "" || isOdd(theirs.text) && !anyCase) || !mine.any && (theirs.any || !same) {
 			return false
 		}
 	}

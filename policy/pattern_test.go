@@ -115,7 +115,7 @@ func TestRoute_MatchesWhatItsPatternMatches(t *testing.T) {
 		list, more, ok := w.read(path, make([]word, 0, len(route.words)+r.IntN(3)))
 		segments, okToo := splitPath(path)
 		want := p.match(segments)
-		if got := route.match(list, more); !ok || !okToo || got != want || got && !route.mayMatch(list) {
+		if got := route.match(list, more, false); !ok || !okToo || got != want || got && !route.mayMatch(list) {
 			t.Fatalf("route of %s: match(%q) = %v, want %v", p, path, got, want)
 		}
 		if want {
@@ -138,10 +138,10 @@ func TestWords_ReadRefusesWhatIsNoPath(t *testing.T) {
 	w := newWords()
 	p := pattern(long)
 	route := w.route(&p)
-	if list, more, ok := w.read(strings.ReplaceAll(long, "%41", "A"), make([]word, 0, 1)); !ok || !route.match(list, more) {
+	if list, more, ok := w.read(strings.ReplaceAll(long, "%41", "A"), make([]word, 0, 1)); !ok || !route.match(list, more, false) {
 		t.Error("a long segment does not match itself")
 	}
-	if list, more, ok := w.read(long, make([]word, 0, 1)); !ok || !route.match(list, more) {
+	if list, more, ok := w.read(long, make([]word, 0, 1)); !ok || !route.match(list, more, false) {
 		t.Error("a long segment does not match itself with escapes")
 	}
 }

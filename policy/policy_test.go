@@ -168,3 +168,21 @@ func TestPolicy_NeverOfEverythingIsEverything(t *testing.T) {
 		}
 	}
 }
+
+// A rule that denies takes for its * also what some server reads as no segment or as
+// several, and a rule that allows never does, whatever other rules spell out.
+func TestPolicy_OddSegmentsAreDeniedAndNotAllowed(t *testing.T) {
+	deny := byHand("no", "GET", "/secret/*", "/v1/*/keys/**")
+	deny.Deny = true
+	star, spelt := byHand("star", "GET", "/x/*"), byHand("spelt", "GET", "/y/a%2Fb")
+	p := newPolicy(t, deny, star, spelt, byHand("all", "GET", "/secret/**", "/v1/**"))
+	for path, want := range map[string]string{
+		"/secret/a": "no", "/secret/;x": "no", "/secret/a%2Fb": "no", "/secret/a%252Fb": "no", "/secret/a%5Cb": "no", "/secret/%20": "no", "/secret/...": "no",
+		"/v1/;a/keys/1": "no", "/v1/%20/keys/1": "no", "/v1/a": "all",
+		"/x/a": "star", "/x/a%2Fb": "", "/x/a%2Fc": "", "/x/;x": "", "/y/a%2Fb": "spelt",
+	} {
+		if got := p.Decide(request("local example GET " + path)); got.Rule != want {
+			t.Errorf("Decide(%s) = %+v, want rule %q", path, got, want)
+		}
+	}
+}

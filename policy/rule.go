@@ -239,7 +239,7 @@ func (c *candidate) reaches(raw string, t *target) why {
 		result = otherPath
 		for j := range a.paths {
 			p := &a.paths[j]
-			if p.mayMatch(t.path) && p.match(t.path, t.more) || c.deny && p.resembles(t.plainPath(raw)) {
+			if p.mayMatch(t.path) && p.match(t.path, t.more, c.deny) || c.deny && p.resembles(t.plainPath(raw)) {
 				return allHolds
 			}
 		}

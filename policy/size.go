@@ -64,17 +64,35 @@ type Values []any
 // numberInDisguise is a number that YAML does not read as it looks: 0123 is 83.
 type numberInDisguise struct{ text, means string }
 
+// item is one of them, as YAML reads it and as it is written.
+type item struct {
+	value any
+	text  string
+}
+
+// UnmarshalYAML reads both.
+func (i *item) UnmarshalYAML(read func(any) error) error {
+	_ = read(&i.text) // a list or mapping has none
+	return read(&i.value)
+}
+
 // UnmarshalYAML reads the list.
 func (v *Values) UnmarshalYAML(read func(any) error) error {
-	var texts []string
-	asTexts := read(&texts)
-	if err := read((*[]any)(v)); err != nil || asTexts != nil || len(texts) != len(*v) {
+	if err := read((*[]any)(v)); err != nil {
+		return err
+	}
+	var items []item // without those that are null
+	if err := read(&items); err != nil {
 		return err
 	}
 	for i, value := range *v {
-		if number, ok := value.(int); ok && strconv.Itoa(number) != texts[i] {
-			(*v)[i] = numberInDisguise{texts[i], strconv.Itoa(number)}
+		if value == nil || len(items) == 0 {
+			continue
 		}
+		if number, ok := value.(int); ok && strconv.Itoa(number) != items[0].text {
+			(*v)[i] = numberInDisguise{items[0].text, strconv.Itoa(number)}
+		}
+		items = items[1:]
 	}
 	return nil
 }

@@ -10,8 +10,11 @@ const (
 	anyWord   word = iota // in a pattern: any segment that is not empty
 	emptyWord             // the empty segment
 	otherWord             // in a path: a segment that no pattern has
-	oddWord               // in a path: one that no pattern has, and that some server takes for none or for several
 	firstWord             // of the patterns' own
+
+	// oddBit marks a segment that some server takes for none or for several, whether
+	// some pattern has it or not.
+	oddBit word = 1 << 31
 )
 
 // words are all the segments that patterns have.
@@ -37,6 +40,9 @@ func (w words) route(p *Pattern) route {
 			code = anyWord
 		case !known:
 			code = firstWord + word(len(w))
+			if isOdd(s.text) {
+				code |= oddBit
+			}
 			w[s.text] = code
 		}
 		made.words = append(made.words, code)
@@ -81,7 +87,7 @@ func (w words) read(raw string, list []word) (read []word, more, ok bool) {
 			if !known {
 				code = otherWord
 				if plain && isOdd(raw[start:i]) || !plain && isOdd(string(segment)) {
-					code = oddWord
+					code |= oddBit
 				}
 			}
 			list, start, plain = append(list, code), i+1, true
@@ -96,14 +102,15 @@ func (r *route) mayMatch(path []word) bool {
 }
 
 // match reports whether a path, read with room for at least as many segments as
-// the route has, is one of the route's.
-func (r *route) match(path []word, more bool) bool {
+// the route has, is one of the route's. A careful match, of a rule that denies, takes
+// an odd segment for any.
+func (r *route) match(path []word, more, careful bool) bool {
 	if len(path) < len(r.words) || !r.rest && (len(path) > len(r.words) || more) {
 		return false
 	}
 	path = path[:len(r.words)]
 	for i, want := range r.words {
-		if got := path[i]; want != got && (want != anyWord || got == emptyWord || got == oddWord) {
+		if got := path[i]; want != got && (want != anyWord || got == emptyWord || got&oddBit != 0 && !careful) {
 			return false
 		}
 	}

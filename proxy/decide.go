@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,7 +121,7 @@ func (c CredentialRoute) matches(method, path string) bool {
 
 func (t *table) denied(r *http.Request, asked policy.Request, decision policy.Decision, x *Exchange) error {
 	what := fmt.Sprintf("caller %s may not %s %s of upstream %s", asked.Caller, asked.Method, asked.Path, asked.Upstream)
-	explain := "; to see why: bearerd explain " + asked.Method + " " + shellQuote(explainable(r, x)) + " --as " + asked.Caller
+	explain := "; to see why: bearerd explain " + asked.Method + " " + shellQuote(t.explainable(r, x)) + " --as " + asked.Caller
 	switch {
 	case decision.Never:
 		return &Error{Code: "denied", Detail: what + ": this path hands out or takes away credentials and is never forwarded, whatever the rules say"}
@@ -136,13 +137,13 @@ func (t *table) denied(r *http.Request, asked policy.Request, decision policy.De
 		Detail: what + ": no rule allows it; to allow it, add under policy.rules: " + t.deps.Policy.Suggest(asked) + explain}
 }
 
-// explainable is what to give to bearerd explain for a request: with the host where
-// the path alone does not say which upstream, and without its query, which is nobody
-// else's business.
-func explainable(r *http.Request, x *Exchange) string {
-	url := x.Target
-	if x.prefix == "" && r.Host != "" {
-		url = "http://" + r.Host + url
+// explainable is what to give to bearerd explain for a request: by the upstream's
+// prefix, or where no listener has prefixes with the host, and without its query, which
+// is nobody else's business.
+func (t *table) explainable(r *http.Request, x *Exchange) string {
+	url := x.line.prefix + x.Path
+	if !slices.ContainsFunc(t.listeners, func(l ListenerConfig) bool { return l.Upstream == "" }) {
+		url = "http://" + r.Host + x.Target
 	}
 	if x.Query != "" {
 		url += "?..."

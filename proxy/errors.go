@@ -173,6 +173,9 @@ func asError(r *http.Request, x *Exchange, cause error) *Error {
 	switch {
 	case errors.As(cause, &own):
 		return own
+	case x.stalled.Load():
+		x.closes = true
+		return &Error{Code: "body_unreadable", Detail: "nothing came of the request's body for 30 s", Err: errors.New("reading the caller's body")}
 	case errors.Is(r.Context().Err(), context.Canceled):
 		return nil
 	case errors.As(cause, &resting):

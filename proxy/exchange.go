@@ -46,10 +46,12 @@ type Exchange struct {
 	Err      error  // why, safe to log
 	Warning  string // what somebody should look at though it worked; safe to log
 
-	sent   atomic.Int64 // the transport reads the body on a goroutine of its own
-	broken atomic.Bool  // the caller's body broke off while it was read
-	ending sync.Mutex   // guards the field below
-	ended  bool         // finish has begun
+	sent      atomic.Int64 // the transport reads the body on a goroutine of its own
+	stalled   atomic.Bool  // the caller's body brought nothing for idleBody
+	sentWhole atomic.Bool  // the transport has read a body that is here to its end
+	broken    atomic.Bool  // the caller's body broke off while it was read
+	ending    sync.Mutex   // guards the field below
+	ended     bool         // finish has begun
 
 	// in is the server's own request. Nothing is ever assigned to it, but trailers
 	// turn up in it, and in no copy of it.

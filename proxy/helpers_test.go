@@ -21,7 +21,10 @@ import (
 	"bearerd/test/emulator"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// net/http lets go of a connection half a second after its last answer.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // failing is a Mistakes that no configuration of a test should reach.
 type failing struct{ t *testing.T }
@@ -96,6 +99,7 @@ func newRig(t *testing.T, s settings) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l = smallBuffers{l}
 	r.addr = l.Addr().String()
 	r.url = "http://" + r.addr
 	cfg, deps, bindings := r.parts(s)
@@ -118,6 +122,18 @@ func newRig(t *testing.T, s settings) *rig {
 		r.Close()
 	})
 	return r
+}
+
+// smallBuffers keep what is sent from waiting in the kernel, megabytes of it, as if it
+// had been read.
+type smallBuffers struct{ net.Listener }
+
+func (s smallBuffers) Accept() (net.Conn, error) {
+	conn, err := s.Listener.Accept()
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(256 << 10)
+	}
+	return conn, err
 }
 
 func (r *rig) parts(s settings) (proxy.Config, proxy.Deps, map[string]string) {

@@ -43,7 +43,10 @@ func (u *Upstream) answer(resp *http.Response) error {
 		return &Error{Code: "upstream_invalid", Detail: "upstream " + u.name + " answered with a status that HTTP does not have"}
 	}
 	x := exchangeOf(resp.Request)
-	x.body.release() // it will not be sent again
+	if x.sentWhole.Load() { // and will not be sent again; else the transport still reads it, until finish
+		x.body.release()
+		x.asked = nil
+	}
 	dropAnswerHeaders(resp.Header, resp.StatusCode)
 	dropTrailers(resp)
 	for i, location := range resp.Header["Location"] {

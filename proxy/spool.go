@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -40,8 +41,9 @@ type body struct {
 	budget budget
 }
 
-// release gives back what it holds. Nothing reads it any more.
+// release gives back what it holds, and lets go of it. Nothing reads it any more.
 func (b *body) release() {
+	b.head = nil
 	if b.held > 0 {
 		b.budget.Release(b.held)
 	}
@@ -122,10 +124,12 @@ func withBody(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Reques
 	case len(x.body.head) == 0:
 		out.Body, out.ContentLength, out.TransferEncoding = http.NoBody, 0, nil
 	default:
-		head := x.body.head
-		out.GetBody = func() (io.ReadCloser, error) { return &counted{bytes.NewReader(head), nil, x}, nil }
+		out.GetBody = func() (io.ReadCloser, error) {
+			x.sentWhole.Store(false)
+			return &counted{bytes.NewReader(x.body.head), nil, x}, nil
+		}
 		out.Body, _ = out.GetBody()
-		out.ContentLength, out.TransferEncoding = int64(len(head)), nil
+		out.ContentLength, out.TransferEncoding = int64(len(x.body.head)), nil
 	}
 	return out, nil
 }
@@ -147,6 +151,9 @@ func (i idle) Read(p []byte) (int, error) {
 	i.until(time.Now().Add(idleBody))
 	n, err := i.Reader.Read(p)
 	i.until(time.Time{})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		i.x.stalled.Store(true) // for which net/http cancels the request, as if the caller had left
+	}
 	return n, err
 }
 
@@ -170,6 +177,10 @@ type counted struct {
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.x.sent.Add(int64(n))
+	if err == io.EOF && c.stream == nil {
+		c.Reader = http.NoBody // lets go of the bytes, which the answer may outlive
+		c.x.sentWhole.Store(true)
+	}
 	if err == io.EOF && c.stream != nil && len(c.x.in.Trailer) > 0 {
 		err = errTrailers // or the upstream would take the message for whole
 	}

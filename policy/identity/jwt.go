@@ -51,7 +51,11 @@ func NewJWT(name string, cfg policy.JWTConfig, transport http.RoundTripper) poli
 // it is too long or written in a way that Verify refuses: who shows such a token
 // means to be told by it.
 func (v *jwtVerifier) Claims(token string) bool {
-	return v.cfg.Issuer != "" && mentions(token, v.cfg.Issuer)
+	said, ok := parseToken(token)
+	if ok {
+		return v.cfg.Issuer != "" && said.claims["iss"] == v.cfg.Issuer
+	}
+	return v.cfg.Issuer != "" && mentions(token, `"`+v.cfg.Issuer+`"`)
 }
 
 // Verify checks what needs no key first, so that a token that is bad on its face

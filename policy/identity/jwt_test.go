@@ -303,6 +303,8 @@ func TestJWT_ClaimsWhatNamesTheIssuer(t *testing.T) {
 		{"nothing", "", false},
 		{"a huge one", i.token(object{"filler": strings.Repeat("x", maxToken)}), true},
 		{"one with padding", i.token(nil) + "=", true},
+		{"one of an issuer whose URL begins alike", i.token(object{"iss": i.url + "2"}), false},
+		{"another issuer's that is for this one", i.token(object{"iss": "https://evil.example.org", "aud": i.url}), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := v.Claims(tt.token); got != tt.want {

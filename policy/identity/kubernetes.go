@@ -68,7 +68,13 @@ func NewKubernetes(cfg policy.KubernetesConfig, deps KubernetesDeps) policy.Veri
 // Claims reports whether a token looks like a JWT of a ServiceAccount, also where it
 // is too long or written in a way that Verify refuses: who shows such a token means to
 // be told by it.
-func (v *kubernetesVerifier) Claims(token string) bool { return mentions(token, serviceAccount) }
+func (v *kubernetesVerifier) Claims(token string) bool {
+	said, ok := parseToken(token)
+	if ok {
+		return strings.HasPrefix(text(said.claims, "sub"), serviceAccount)
+	}
+	return mentions(token, `"`+serviceAccount)
+}
 
 // Verify shares one question among all who show the same token.
 func (v *kubernetesVerifier) Verify(ctx context.Context, token string) (*policy.Proof, error) {

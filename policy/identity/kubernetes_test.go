@@ -94,7 +94,7 @@ func TestKubernetes_ClaimsWhatIsOfAServiceAccount(t *testing.T) {
 		{"a ServiceAccount's", api.issue("system:serviceaccount:a:b", nil, audience), true},
 		{"one for another audience", api.issue("system:serviceaccount:a:b", nil, "vault"), true},
 		{"another subject", api.issue("someone", nil, audience), false},
-		{"a subject that is a list", api.issue("", object{"sub": []string{"system:serviceaccount:a:b"}}, audience), true},
+		{"a subject that is a list", api.issue("", object{"sub": []string{"system:serviceaccount:a:b"}}, audience), false},
 		{"a key", "3f1c8a2e9b", false},
 		{"nothing", "", false},
 	} {

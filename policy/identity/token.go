@@ -51,8 +51,8 @@ func parseToken(token string) (unverified, bool) {
 	return unverified{header, claims}, true
 }
 
-// mentions reports whether something stands in a token's second part, read as
-// leniently as anybody might.
+// mentions reports whether something stands in the second part of what parseToken
+// does not take, read as leniently as anybody might.
 func mentions(token, what string) bool {
 	parts := strings.Split(token, ".")
 	if len(parts) < 2 {
@@ -70,8 +70,11 @@ func mentions(token, what string) bool {
 		return r
 	}, parts[1])
 	data, _ := base64.RawURLEncoding.DecodeString(clean) // as far as it can be decoded
-	return strings.Contains(strings.ReplaceAll(string(data), `\/`, "/"), what)
+	return strings.Contains(plainJSON.Replace(string(data)), what)
 }
+
+// plainJSON takes off escapes that JSON does not need, as some issuers write them.
+var plainJSON = strings.NewReplacer(`\/`, "/", `\u002B`, "+", `\u002b`, "+", `\u002F`, "/", `\u002f`, "/", `\u0026`, "&")
 
 func decodePart(part string) ([]byte, error) {
 	if strings.ContainsAny(part, "\r\n") { // which the decoder skips

@@ -104,7 +104,8 @@ func (d *daemon) build(cfg *Config) error {
 	}
 	d.config, d.set, d.way, d.store = cfg, set, way, kept
 	d.verifying, d.limiter = verifiers, limiter
-	d.audit.Swap(auditing).close(auditing)
+	d.oldAudit.close(auditing)
+	d.oldAudit = d.audit.Swap(auditing)
 	d.live.Store(&inForce{cfg, set})
 	d.metrics.Reloaded(true)
 	return nil

@@ -80,7 +80,10 @@ func groupID(name string) (string, error) {
 // checkReach notes listeners that other machines reach where those could not be told
 // apart, unless anonymous: true says that it is meant.
 func (c *Config) checkReach(m *mistakes) {
-	remote := slices.ContainsFunc(c.Policy.Callers, knownFromElsewhere)
+	certificates := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return l.TLS != nil && l.TLS.ClientCA != "" })
+	remote := slices.ContainsFunc(c.Policy.Callers, func(caller policy.CallerConfig) bool {
+		return knownFromElsewhere(caller) && (certificates || len(caller.Certificate) == 0)
+	})
 	for i, l := range c.Proxy.Listeners {
 		path := []any{"proxy", "listeners", i, "address"}
 		if !isReachable(l.Address) || l.Anonymous {

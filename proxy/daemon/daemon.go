@@ -64,6 +64,7 @@ type daemon struct {
 	verifying []policy.Verifier // what checks the tokens of callers
 	limiter   *policy.Limiter
 	audit     atomic.Pointer[auditor]
+	oldAudit  *auditor     // the one before, to which a line may still be on its way
 	auditTold atomic.Int64 // when the log was last told that the audit log fails, in Unix seconds
 
 	metrics *metrics.Metrics
@@ -128,6 +129,7 @@ func Run(ctx context.Context, options Options) error {
 		d.stopRenewing()
 		d.store.close()
 		d.audit.Load().close(nil)
+		d.oldAudit.close(nil)
 	}()
 	return d.serve(ctx, stops, reloads)
 }
