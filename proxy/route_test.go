@@ -199,3 +199,58 @@ func TestIdentify_WhoCannotBeToldAnyMoreIsNotLocal(t *testing.T) {
 		t.Errorf("answered %d %q, want caller_unknown", answered.Code, got)
 	}
 }
+
+func TestIdentify_ATrustedProxySpeaksForOthersAndIsNeverLocal(t *testing.T) {
+	w := newWire(t)
+	s := to(t, w.url)
+	s.listener.TrustedProxies = []string{"127.0.0.1", "10.9.0.0/16"}
+	s.callers = []policy.CallerConfig{{Name: "lab", Address: []string{"10.1.0.0/16"}}}
+	s.rules = append(anything("up"), policy.RuleConfig{Name: "lab", Callers: []string{"lab"}, Upstreams: []string{"up"}, Methods: []string{"GET"}, Paths: []string{"/**"}})
+	r := newRig(t, s)
+	for _, tt := range []struct {
+		name, forwarded, code string
+	}{
+		{"for a caller", "X-Forwarded-For: 10.1.2.3\r\n", ""},
+		{"for a caller, through another proxy", "X-Forwarded-For: 10.1.2.3, 10.9.1.1\r\n", ""},
+		{"for a stranger who says to be a caller", "X-Forwarded-For: 10.1.2.3, 203.0.113.1\r\n", "caller_unknown"},
+		{"for a stranger who says to be local", "X-Forwarded-For: 127.0.0.1, 203.0.113.1\r\n", "caller_unknown"},
+		{"for somebody local to it", "X-Forwarded-For: 127.0.0.1\r\n", "caller_unknown"},
+		{"for nobody", "", "caller_unknown"},
+		{"for what is no address", "X-Forwarded-For: unknown\r\n", "request_ambiguous"},
+	} {
+		got := r.raw("GET /up/a HTTP/1.1\r\nHost: localhost\r\n" + tt.forwarded + "\r\n")
+		heads := w.received()
+		if got.code() != tt.code || len(heads) > 0 != (tt.code == "") {
+			t.Errorf("%s: answered %d %q, want %q", tt.name, got.status, got.code(), tt.code)
+		}
+		if len(heads) > 0 && strings.Contains(heads[0], "X-Forwarded") {
+			t.Errorf("%s: the upstream received\n%s", tt.name, heads[0])
+		}
+	}
+}
+
+func TestIdentify_AnonymousIsWhoNobodyKnowsWhereTheListenerSaysSo(t *testing.T) {
+	w := newWire(t)
+	s := to(t, w.url)
+	s.callers = []policy.CallerConfig{{Name: "lab", Address: []string{"10.1.0.0/16"}}}
+	s.rules[0].Callers, s.rules[0].Methods = []string{policy.Anonymous}, []string{"GET"}
+	r := newRig(t, s)
+	for _, anonymous := range []bool{false, true} {
+		cfg, deps, bindings := r.parts(s)
+		cfg.Listeners[0].Anonymous = anonymous
+		r.Reload(cfg, deps, bindings)
+		for peer, want := range map[string]string{
+			"203.0.113.1:5000": map[bool]string{false: "caller_unknown", true: ""}[anonymous],
+			"10.1.2.3:5000":    "denied", // a caller that no rule is for
+			"127.0.0.1:5000":   "denied", // local
+		} {
+			req := httptest.NewRequest("GET", "/up/a", nil)
+			req.RemoteAddr, req.Host = peer, "127.0.0.1"
+			answered := httptest.NewRecorder()
+			r.Listener(0).ServeHTTP(answered, req)
+			if got := answered.Header().Get("Bearerd-Error"); got != want || len(w.received()) > 0 != (want == "") {
+				t.Errorf("anonymous: %v, %s: answered %d %q, want %q", anonymous, peer, answered.Code, got, want)
+			}
+		}
+	}
+}
