@@ -43,6 +43,10 @@ func (s *socket) Close() error {
 	return s.UnixListener.Close()
 }
 
+// errOpenDirectory is of a directory where others could put a socket of their own in
+// the place of ours, and be told callers' keys.
+var errOpenDirectory = errors.New("its directory can be written to by everybody")
+
 // listenSocket opens a listener on a unix socket. The socket is made in a directory
 // that only we can enter, and appears at its path when it has its mode and owner: at
 // no time can others connect. It takes the place of a socket that nobody listens on,
@@ -52,6 +56,9 @@ func listenSocket(l proxy.ListenerConfig) (net.Listener, error) {
 	uid, gid, err := lookUpOwner(l.Owner)
 	if err != nil {
 		return nil, err
+	}
+	if dir, err := os.Stat(filepath.Dir(path)); err == nil && dir.IsDir() && dir.Mode()&0o002 != 0 && dir.Mode()&fs.ModeSticky == 0 {
+		return nil, errOpenDirectory
 	}
 	if err := checkPlace(path); err != nil { // before anything that may be forbidden
 		return nil, socketCause(err)

@@ -145,6 +145,22 @@ func TestSocket_ReplacesNothingElse(t *testing.T) {
 
 // TestSocket_OfASuccessorIsNotRemoved: somebody deleted ours and another bearerd has
 // the path.
+func TestSocket_IsNotPutWhereOthersCouldReplaceIt(t *testing.T) {
+	dir := t.TempDir()
+	for mode, refused := range map[fs.FileMode]bool{0o777: true, 0o777 | fs.ModeSticky: false, 0o755: false} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		l, err := listenSocket(socketAt(filepath.Join(dir, "s")))
+		if err == nil {
+			_ = l.Close()
+		}
+		if (err != nil) != refused {
+			t.Errorf("mode %v: %v", mode, err)
+		}
+	}
+}
+
 func TestSocket_OfASuccessorIsNotRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	first := openSocket(t, socketAt(path))
@@ -213,7 +229,7 @@ func TestSocket_OthersNeverConnect(t *testing.T) {
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "s")
-	if err := errors.Join(os.Chmod(dir, 0o777), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o777|fs.ModeSticky), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan struct{})
