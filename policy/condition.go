@@ -72,17 +72,16 @@ func (v *value) asPath() {
 }
 
 func (c *condition) text(v *value) found {
-	value := v.text
 	switch {
 	case c.under != "":
 		return c.path(v)
-	case slices.Contains(c.texts, value):
+	case slices.Contains(c.texts, v.text):
 		return foundYes
 	case len(c.texts) == 0:
 		return c.other()
-	case c.careful && c.mayBe(value):
+	case c.careful && c.mayBe(v.text):
 		return foundOdd
-	case c.careful && slices.ContainsFunc(c.texts, func(text string) bool { return loosely(text) == loosely(value) }):
+	case c.careful && slices.ContainsFunc(c.texts, func(text string) bool { return loosely(text) == loosely(v.text) }):
 		return foundOdd
 	}
 	return foundNo

@@ -60,7 +60,7 @@ func (cfg Config) newCallers(m Mistakes) []caller {
 			m.Add(path, "nothing to recognise it by; write address: and a list of addresses or CIDRs, or key: file:PATH, user:, group:, certificate:, service_account: or jwt:")
 		}
 		for j, text := range c.Address {
-			prefix, err := parsePrefix(text)
+			prefix, err := ParseNetwork(text)
 			if err != nil {
 				m.Add(append(path, "address", j), "%q is no address; write one such as 10.1.2.3 or 10.0.0.0/8", text)
 			}
@@ -115,9 +115,11 @@ func (c CallerConfig) newClaims(path []any, identity IdentityConfig, m Mistakes)
 	return claims
 }
 
-func parsePrefix(text string) (netip.Prefix, error) {
+// ParseNetwork reads a network (CIDR), or a single address. One in IPv6 form that is
+// IPv4's is an error: half of who write it mean another.
+func ParseNetwork(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
+		return netip.PrefixFrom(addr.Unmap().WithZone(""), addr.Unmap().BitLen()), nil
 	}
 	prefix, err := netip.ParsePrefix(text)
 	if err == nil && prefix.Addr().Is4In6() {

@@ -177,3 +177,40 @@ func TestDecide_KeepsACallerToTheRulesLimits(t *testing.T) {
 		}
 	}
 }
+
+// What the upstream has is let go of, however long it answers: more such requests
+// can be under way than the budget has room for.
+func TestDecide_BodiesAreLetGoOfWhenTheUpstreamHasThem(t *testing.T) {
+	release := make(chan struct{})
+	url := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		<-release
+	})
+	s := to(t, url)
+	s.rules = submissions(16 << 20)
+	r := newRig(t, s)
+	body := good + strings.Repeat(" ", 15<<20)
+	var answers []*http.Response
+	for i := range 6 { // four would fill the budget
+		req, err := http.NewRequest("POST", r.url+"/up/transfer", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, resp)
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("request %d: answered %d %s", i, resp.StatusCode, resp.Header.Get("Bearerd-Error"))
+		}
+	}
+	close(release)
+	for _, resp := range answers {
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+}

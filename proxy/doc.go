@@ -16,7 +16,7 @@
 //	spool      spool.go      a small body is read whole; a large one streams
 //	forward    upstream.go   httputil.ReverseProxy, and inside it:
 //	  rewrite    rewrite.go    what the upstream is told; cannot fail
-//	               caller_headers.go  what ends here of a caller's headers, and of an answer's
+//	               headers.go     what ends here of a caller's headers, and of an answer's
 //	  consent    consent.go    one that Globus wants of a service account is granted
 //	  authorize  authorize.go  the credential, after checking where the request goes
 //	  breaker    breaker.go    an upstream that keeps failing is left alone

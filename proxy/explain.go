@@ -36,8 +36,8 @@ type Explanation struct {
 // listener of that index, up to where it would be forwarded, and tells what became
 // of it. Local is the connection's own address, which Host may name. As names the
 // caller instead of what r shows; "": who r comes from, and that is the user who runs
-// this process. Nothing is forwarded, told
-// to Observers or counted. Deps.Limiter and Deps.Audit must be nil.
+// this process. Nothing is forwarded, told to Observers or counted. Deps.Limiter and
+// Deps.Audit must be nil.
 func (p *Proxy) Explain(listener int, r *http.Request, local net.Addr, as string) Explanation {
 	l, t := &Listener{p, listener}, p.table.Load()
 	x, r := begin(r, p.budget)

@@ -80,23 +80,11 @@ func (t *table) peer(l *Listener, r *http.Request, x *Exchange) (policy.Peer, er
 func (l ListenerConfig) trusted() []netip.Prefix {
 	var prefixes []netip.Prefix
 	for _, text := range l.TrustedProxies {
-		if prefix, err := parseNetwork(text); err == nil { // Resolve noted the others
+		if prefix, err := policy.ParseNetwork(text); err == nil { // Resolve noted the others
 			prefixes = append(prefixes, prefix)
 		}
 	}
 	return prefixes
-}
-
-// parseNetwork reads a network, or a single address.
-func parseNetwork(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.PrefixFrom(addr.Unmap().WithZone(""), addr.Unmap().BitLen()), nil
-	}
-	prefix, err := netip.ParsePrefix(text)
-	if err == nil && prefix.Addr().Is4In6() {
-		err = errors.New("an IPv4 address in IPv6 form")
-	}
-	return prefix.Masked(), err
 }
 
 func contains(prefixes []netip.Prefix, addr netip.Addr) bool {

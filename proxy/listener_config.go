@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"bearerd/credentials"
+	"bearerd/policy"
 )
 
 // ListenerConfig is one address to accept requests on.
@@ -93,7 +94,7 @@ func (l ListenerConfig) check(path []any, upstreams map[string]UpstreamConfig, m
 		checkHost(append(path, "hosts", i), name, m)
 	}
 	for i, text := range l.TrustedProxies {
-		if _, err := parseNetwork(text); err != nil {
+		if _, err := policy.ParseNetwork(text); err != nil {
 			m.Add(append(path, "trusted_proxies", i), "%q is no address; write one such as 10.1.2.3 or 10.0.0.0/8", text)
 		} else if strings.HasSuffix(text, "/0") {
 			m.Add(append(path, "trusted_proxies", i), "%q trusts everybody to say who calls; write the proxies' own addresses", text)

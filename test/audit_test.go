@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -144,5 +146,49 @@ func TestAudit_RequiredDeniesWhatCannotBeWritten(t *testing.T) {
 		if status, code := send(t, b, "POST", "/transfer/v0.10/task/7/cancel", "{}"); code != "" {
 			t.Errorf("%s: when it can be written again: %d %s", audit, status, code)
 		}
+	}
+}
+
+// Requests under way while reloads change the file are written to one or the other.
+func TestAudit_ReloadsLoseNoLine(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	rule := `{name: cancel, callers: [local], upstreams: [transfer], allow: [cancel]}`
+	config := func(name string) string { return withAudit(g, "{file: "+name+", required: true}", rule) }
+	b := harness.Start(t, config("a.jsonl"))
+	done := make(chan struct{})
+	var sent atomic.Int64
+	var senders sync.WaitGroup
+	for range 3 {
+		senders.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if status, code := send(t, b, "POST", "/transfer/v0.10/task/7/cancel", "{}"); code != "" {
+					t.Errorf("answered %d %s", status, code)
+				}
+				sent.Add(1)
+			}
+		})
+	}
+	for i := range 20 {
+		b.Replace("config.yaml", config([]string{"b.jsonl", "a.jsonl"}[i%2]))
+		b.Signal(syscall.SIGHUP)
+		b.WaitLog(func(map[string]any) bool { return len(b.Lines("config reloaded")) > i })
+	}
+	close(done)
+	senders.Wait()
+	allowed := 0
+	for _, name := range []string{"a.jsonl", "b.jsonl"} {
+		for _, line := range auditLines(t, filepath.Join(b.Dir, name)) {
+			if line["event"] == "allowed" {
+				allowed++
+			}
+		}
+	}
+	if int64(allowed) != sent.Load() || allowed == 0 {
+		t.Errorf("%d lines for %d requests", allowed, sent.Load())
 	}
 }

@@ -80,7 +80,7 @@ func groupID(name string) (string, error) {
 // checkReach notes listeners that other machines reach where those could not be told
 // apart, unless anonymous: true says that it is meant.
 func (c *Config) checkReach(m *mistakes) {
-	certificates := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return l.TLS != nil && l.TLS.ClientCA != "" })
+	certificates := slices.ContainsFunc(c.Proxy.Listeners, asksForCertificates)
 	remote := slices.ContainsFunc(c.Policy.Callers, func(caller policy.CallerConfig) bool {
 		return knownFromElsewhere(caller) && (certificates || len(caller.Certificate) == 0)
 	})
@@ -94,7 +94,7 @@ func (c *Config) checkReach(m *mistakes) {
 				"write localhost:8080, or a caller with key:, certificate:, jwt:, service_account: or address:, or anonymous: true to serve whoever asks", l.Address)
 		}
 		for j, caller := range c.Policy.Callers {
-			if len(kinds(caller)) == 1 && isEverybody(caller.Address) {
+			if byAddressAlone(caller) && isEverybody(caller.Address) {
 				m.Add([]any{"policy", "callers", j, "address"}, "caller %s is every address there is, and listener %s can be reached from other machines; "+
 					"write the networks meant, or anonymous: true at the listener", caller.Name, l.Address)
 			}
@@ -118,11 +118,7 @@ func (c *Config) checkReach(m *mistakes) {
 // checkLocal notes rules for local alone where no connection from this machine is
 // known to be one: to other addresses it comes from those.
 func (c *Config) checkLocal(m *mistakes) {
-	if slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool {
-		host, _, _ := net.SplitHostPort(l.Address)
-		addr, err := netip.ParseAddr(host)
-		return !isReachable(l.Address) || host == "" || err == nil && addr.IsUnspecified()
-	}) {
+	if slices.ContainsFunc(c.Proxy.Listeners, isReachedFromHere) {
 		return
 	}
 	for i, rule := range c.Policy.Rules {
@@ -135,13 +131,8 @@ func (c *Config) checkLocal(m *mistakes) {
 // checkReachable notes a caller that no listener could tell.
 func (c *Config) checkReachable(i int, caller policy.CallerConfig, m *mistakes) {
 	path := []any{"policy", "callers", i}
-	certificates := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return l.TLS != nil && l.TLS.ClientCA != "" })
-	own := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool {
-		host, _, _ := net.SplitHostPort(l.Address)
-		addr, err := netip.ParseAddr(host)
-		return isOwnMachine(l.Address) || host == "" || err == nil && addr.IsUnspecified()
-	})
-	if len(caller.Certificate) > 0 && !certificates {
+	own := slices.ContainsFunc(c.Proxy.Listeners, isReachedFromHere)
+	if len(caller.Certificate) > 0 && !slices.ContainsFunc(c.Proxy.Listeners, asksForCertificates) {
 		m.Add(append(path, "certificate"), "no listener asks for certificates, so that nobody can show one; write tls: {certificate:, key:, client_ca:} at one")
 	}
 	if caller.User != "" && !own {
@@ -152,18 +143,9 @@ func (c *Config) checkReachable(i int, caller policy.CallerConfig, m *mistakes) 
 	}
 }
 
-// kinds are what a caller is told by.
-func kinds(c policy.CallerConfig) []string {
-	var all []string
-	for kind, given := range map[string]bool{
-		"address": len(c.Address) > 0, "user": c.User != "", "group": c.Group != "", "certificate": len(c.Certificate) > 0,
-		"key": c.Key != "", "service_account": len(c.ServiceAccount) > 0, "jwt": c.JWT != "",
-	} {
-		if given {
-			all = append(all, kind)
-		}
-	}
-	return all
+// byAddressAlone reports whether nothing but its address tells a caller.
+func byAddressAlone(c policy.CallerConfig) bool {
+	return len(c.Address) > 0 && c.User+c.Group+c.Key+c.JWT == "" && len(c.Certificate)+len(c.ServiceAccount) == 0
 }
 
 // knownFromElsewhere reports whether a caller could be on another machine.
@@ -203,15 +185,15 @@ func isReachable(address string) bool {
 	return err == nil && (host == "" || notIP == nil && !addr.Unmap().IsLoopback())
 }
 
-// isOwnMachine reports whether only this machine reaches an address.
-func isOwnMachine(address string) bool {
-	if strings.HasPrefix(address, "unix:") {
-		return true
-	}
-	host, _, _ := net.SplitHostPort(address)
+// isReachedFromHere reports whether some connections to a listener are known to be this
+// machine's own: over a unix socket or loopback.
+func isReachedFromHere(l proxy.ListenerConfig) bool {
+	host, _, _ := net.SplitHostPort(l.Address)
 	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+	return !isReachable(l.Address) || host == "" || err == nil && addr.IsUnspecified()
 }
+
+func asksForCertificates(l proxy.ListenerConfig) bool { return l.TLS != nil && l.TLS.ClientCA != "" }
 
 // checkDebug refuses GODEBUG's http2debug, which prints headers, tokens among them.
 func checkDebug(godebug string) error {
@@ -227,6 +209,9 @@ func checkDebug(godebug string) error {
 // several users a loopback listener serves them all.
 func (c *Config) localMeansEverybody() bool {
 	rule := slices.ContainsFunc(c.Policy.Rules, func(r policy.RuleConfig) bool { return !r.Deny && slices.Contains(r.Callers, policy.Local) })
-	loopback := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return !strings.HasPrefix(l.Address, "unix:") })
+	loopback := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool {
+		_, isSocket := l.SocketPath()
+		return !isSocket
+	})
 	return rule && loopback && severalUsers()
 }

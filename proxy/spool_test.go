@@ -1,0 +1,62 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// deadlines is a ResponseWriter that keeps the deadlines set for reading.
+type deadlines struct {
+	http.ResponseWriter
+	set []time.Duration // from then; 0 for none any more
+}
+
+func (d *deadlines) SetReadDeadline(at time.Time) error {
+	if at.IsZero() {
+		d.set = append(d.set, 0)
+	} else {
+		d.set = append(d.set, time.Until(at))
+	}
+	return nil
+}
+
+// stalling brings what it has, and then nothing until the deadline.
+type stalling struct{ io.Reader }
+
+func (s stalling) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil {
+		return n, os.ErrDeadlineExceeded
+	}
+	return n, nil
+}
+
+func TestIdle_ABodyThatBringsNothingEndsAndIsAnsweredFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &deadlines{ResponseWriter: httptest.NewRecorder()}
+		x, r := begin(httptest.NewRequest("PUT", "/", nil), newBudget())
+		body := idle{stalling{strings.NewReader("some")}, http.NewResponseController(w), x}
+		got, err := io.ReadAll(body)
+		if string(got) != "some" || !errors.Is(err, os.ErrDeadlineExceeded) || !x.stalled.Load() {
+			t.Errorf("read %q, %v, stalled: %v", got, err, x.stalled.Load())
+		}
+		if len(w.set) != 4 || w.set[0] != idleBody || w.set[1] != 0 || w.set[2] != idleBody || w.set[3] != 0 {
+			t.Errorf("deadlines %v, want %v before each read and none behind it", w.set, idleBody)
+		}
+		if e := asError(r, x, errors.New("canceled")); e == nil || e.Code != "body_unreadable" || !x.closes {
+			t.Errorf("it is told as %v", e)
+		}
+		x.ended, w.set = true, nil
+		_, _ = body.Read(make([]byte, 1))
+		if len(w.set) > 0 {
+			t.Errorf("deadlines %v on a connection whose next request may have begun", w.set)
+		}
+	})
+}
