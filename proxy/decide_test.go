@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -182,6 +183,7 @@ func TestDecide_KeepsACallerToTheRulesLimits(t *testing.T) {
 // can be under way than the budget has room for.
 func TestDecide_BodiesAreLetGoOfWhenTheUpstreamHasThem(t *testing.T) {
 	release := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(release) })
 	url := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.WriteHeader(http.StatusOK)
@@ -191,6 +193,7 @@ func TestDecide_BodiesAreLetGoOfWhenTheUpstreamHasThem(t *testing.T) {
 	s := to(t, url)
 	s.rules = submissions(16 << 20)
 	r := newRig(t, s)
+	t.Cleanup(letGo) // also where the test fails, or the upstream would not end
 	body := good + strings.Repeat(" ", 15<<20)
 	var answers []*http.Response
 	for i := range 6 { // four would fill the budget
@@ -208,7 +211,7 @@ func TestDecide_BodiesAreLetGoOfWhenTheUpstreamHasThem(t *testing.T) {
 			t.Errorf("request %d: answered %d %s", i, resp.StatusCode, resp.Header.Get("Bearerd-Error"))
 		}
 	}
-	close(release)
+	letGo()
 	for _, resp := range answers {
 		_, _ = io.Copy(io.Discard, resp.Body)
 		_ = resp.Body.Close()

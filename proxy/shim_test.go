@@ -372,6 +372,13 @@ func TestShim_APlaceholderIsNoMoreThanTheKey(t *testing.T) {
 	if got := r.do("GET", list, "", "Authorization", "Bearer "+made); got.status != 401 || got.code() != "caller_unknown" {
 		t.Errorf("from another: answered %d %s, want 401", got.status, got.body)
 	}
+	s.callers[0].Address = nil
+	s.callers = append([]policy.CallerConfig{{Name: "lab", Address: []string{"127.0.0.1"}}}, s.callers...)
+	s.rules = append(s.rules, policy.RuleConfig{Name: "lab", Callers: []string{"lab"}, Upstreams: []string{"transfer"}, Methods: []string{"GET"}, Paths: []string{"/**"}})
+	r.Reload(r.parts(s))
+	if got := r.do("GET", list, "", "Authorization", "Bearer "+made); got.status != 401 || got.code() != "caller_unknown" {
+		t.Errorf("where another caller is found first: answered %d %s, want 401", got.status, got.body)
+	}
 }
 
 // TestShim_APlaceholderOfACallerThatIsGoneIsRefused, also where no caller has a
