@@ -28,11 +28,12 @@ func (s *Size) UnmarshalYAML(read func(any) error) error {
 	if err := read(&text); err != nil {
 		return err
 	}
-	*s = parseSize(text)
+	*s = ParseSize(text)
 	return nil
 }
 
-func parseSize(text string) Size {
+// ParseSize reads a size; a negative one is what is none.
+func ParseSize(text string) Size {
 	for _, unit := range units {
 		number, found := strings.CutSuffix(text, unit.suffix)
 		if !found {

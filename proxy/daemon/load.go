@@ -330,6 +330,8 @@ func misfit(want reflect.Type, node *yaml.Node) string {
 		return found + " is not a list; write [" + strings.Trim(found, `"`) + "] or one item a line, each after -"
 	case want.Kind() == reflect.Bool:
 		return found + " is neither true nor false; write one of them"
+	case want.Kind() == reflect.Int:
+		return found + " is not a whole number; write one such as 64"
 	case want.Kind() == reflect.Map || want.Kind() == reflect.Struct:
 		return found + " is not a mapping; write keys and values, such as {name: value}"
 	}
