@@ -56,6 +56,12 @@ func ParsePattern(text string) (Pattern, error) {
 
 func (p Pattern) String() string { return p.text }
 
+// Match reports whether a raw path is one of the pattern's.
+func (p Pattern) Match(raw string) bool {
+	list, ok := splitPath(raw)
+	return ok && p.match(list)
+}
+
 // match reports whether a path's segments, decoded, are one of the pattern's paths.
 func (p *Pattern) match(list []string) bool {
 	if n := len(p.segments); len(list) < n || len(list) > n && !p.rest {

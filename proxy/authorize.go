@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"bearerd/policy"
 )
 
 // maxPeek is how much of a 400's body is read to see whether it is about the token.
@@ -26,57 +28,82 @@ type authorize struct {
 func (a authorize) RoundTrip(req *http.Request) (*http.Response, error) {
 	x := exchangeOf(req)
 	if x.bound.authorizer == nil || originOf(req.URL) != x.bound.origin || (req.Host != "" && req.Host != req.URL.Host) {
-		closeBody(req)
 		return nil, &Error{Code: "internal", Detail: "a request was about to leave with a credential for another host and was stopped; this is a bug"}
 	}
-	resp, refused, err := a.attempt(req, x)
+	expects := x.body.stream != nil && x.body.stream.expects
+	resp, refused, err := a.attempt(req, x, expects)
+	if err == nil && expects && resp.StatusCode == http.StatusExpectationFailed && x.canRepeat() {
+		discard(resp) // it only will not be asked (RFC 9110 §10.1.1)
+		expects = false
+		resp, refused, err = a.attempt(req, x, expects)
+	}
 	if !refused || err != nil {
 		return resp, err
 	}
-	again, ok := replay(req)
+	again := x.canRepeat()
 	discard(resp)
-	if !ok {
+	if !again {
 		return nil, &Error{Code: "token_refused_not_replayed", RetryAfter: retryNow,
 			Detail: "the upstream refused the token after the body, too long to keep, was on its way; send the request again"}
 	}
-	resp, _, err = a.attempt(again, x)
+	resp, _, err = a.attempt(req, x, expects)
 	return resp, err
 }
 
 // attempt sends req once with the current token. Refused means that the upstream
-// refused it and that another attempt may help.
-func (a authorize) attempt(req *http.Request, x *Exchange) (resp *http.Response, refused bool, err error) {
-	out := req.Clone(req.Context())
+// refused it and that another attempt may help. Expects has the body wait until the
+// upstream wants it.
+func (a authorize) attempt(req *http.Request, x *Exchange, expects bool) (resp *http.Response, refused bool, err error) {
+	out := req.Clone(x.ctx)
 	start := time.Now()
 	tok, err := x.bound.authorizer.Authorize(out)
 	x.TokenWait += time.Since(start)
 	if err != nil {
-		closeBody(req)
 		return nil, false, err
 	}
 	x.Fingerprint, x.TokenState = tok.Fingerprint(), tok.State(time.Now())
+	if req.GetBody != nil {
+		if out.Body, err = req.GetBody(); err != nil {
+			return nil, false, err
+		}
+	}
+	if expects {
+		out.Header.Set("Expect", "100-continue")
+		out.Close = true // or the transport sends the body after an answer that did not want it, for the connection's sake
+	}
 	resp, err = a.next.RoundTrip(out)
-	if err != nil || !isRefusal(resp, a.loginRedirect) {
-		return resp, false, err
+	if err != nil {
+		return nil, false, err
+	}
+	if name := echoed(resp.Header, out.Header.Get("Authorization")); name != "" {
+		_ = resp.Body.Close()
+		x.Warning = "the upstream put the credential it was sent into its answer, which was stopped: header " + name
+		return nil, false, &Error{Code: "upstream_invalid", Detail: "upstream " + x.Upstream + " put the credential it was sent into its answer, which was stopped"}
+	}
+	if !isRefusal(resp, a.loginRedirect) {
+		return resp, false, nil
 	}
 	return resp, x.bound.authorizer.Rejected(tok), nil
 }
 
-// replay returns the request to send again, or false if its body is gone.
-func replay(req *http.Request) (*http.Request, bool) {
-	if req.Body == nil || req.Body == http.NoBody {
-		return req, true
+// echoed returns the name of a header that has the credential in it, as it was sent
+// or percent-encoded; "" if none has.
+func echoed(h http.Header, authorization string) string {
+	_, secret, _ := strings.Cut(authorization, " ")
+	if secret == "" {
+		return ""
 	}
-	if req.GetBody == nil {
-		return nil, false
+	for name, values := range h {
+		for _, value := range values {
+			if len(value) < len(secret) {
+				continue
+			}
+			if strings.Contains(value, secret) || strings.Contains(policy.Unescape(value), secret) {
+				return name
+			}
+		}
 	}
-	body, err := req.GetBody()
-	if err != nil {
-		return nil, false
-	}
-	again := req.Clone(req.Context())
-	again.Body = body
-	return again, true
+	return ""
 }
 
 // isRefusal reports whether the upstream refused the token: 401, or Transfer's

@@ -57,10 +57,7 @@ func (b *breaker) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	outcome := errPanicked
 	defer func() { done(outcome) }()
-	x.Attempts++
-	sent := time.Now()
 	resp, err := b.next.RoundTrip(req)
-	x.UpstreamTime += time.Since(sent)
 	outcome = outcomeOf(req, resp, err)
 	return resp, err
 }

@@ -1,11 +1,12 @@
 package proxy
 
 import (
+	"io"
 	"net/http"
 	"time"
 )
 
-// lingerTime is how long a caller may take to send the rest of a body that was
+// lingerTime is how long a caller is given to send the rest of a body that was
 // answered before its end.
 const lingerTime = 5 * time.Second
 
@@ -90,10 +91,6 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 	x.ending.Lock()
 	x.ended = true
 	x.ending.Unlock()
-	if r.ContentLength != 0 {
-		// What is left of the body the server reads, to keep the connection; not for ever.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTime))
-	}
 	x.Total = time.Since(x.Start)
 	x.body.release()
 	if x.release != nil {
@@ -108,4 +105,20 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 	if panicked != nil {
 		panic(http.ErrAbortHandler) // the caller must not take what it has for the whole answer
 	}
+	if r.ContentLength != 0 {
+		x.linger(w)
+	}
+}
+
+// linger reads what is still to come of a body that was answered before its end. Many
+// callers send all of it before they read: to close on them would reset the
+// connection, and they would never see the answer.
+func (x *Exchange) linger(w http.ResponseWriter) {
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(time.Now().Add(lingerTime))
+	if x.body.ended() || x.in.Header["Expect"] != nil && !x.body.begun() {
+		return // there is none, or the caller waits to be asked for it
+	}
+	_ = connection.Flush()
+	_, _ = io.Copy(io.Discard, x.in.Body)
 }

@@ -70,12 +70,11 @@ func (c consent) RoundTrip(req *http.Request) (*http.Response, error) {
 		x.Warning = warnConsenting
 		return resp, nil
 	}
-	again, ok := replay(req)
-	if !ok {
+	if !x.canRepeat() {
 		return resp, nil // what comes next will find the consent
 	}
 	discard(resp)
-	return c.next.RoundTrip(again)
+	return c.next.RoundTrip(req)
 }
 
 // demand is what of a 403 is looked at.

@@ -26,6 +26,9 @@ func (t *table) decide(w http.ResponseWriter, r *http.Request, x *Exchange) erro
 	}
 	decision := t.deps.Policy.Decide(asked)
 	for decision.Body > 0 {
+		if r.ContentLength > int64(x.line.limits.Body) {
+			return x.refuseLength()
+		}
 		if err := spool(w, r, x, decision.Body); errors.Is(err, errBudget) {
 			return overloaded("too many bodies are being read for rules that look at them; send the request again")
 		} else if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bearerd/policy"
+	"bearerd/proxy"
 )
 
 // submissions is a rule that looks at bodies of up to that many bytes.
@@ -99,7 +100,7 @@ func TestDecide_ReadsNoBodyThatDecidesNothing(t *testing.T) {
 // are told to come again, and others stream.
 func TestDecide_BodiesArePastTheBudgetTurnedAway(t *testing.T) {
 	w := newWire(t)
-	s := to(t, w.url)
+	s := limited(to(t, w.url), proxy.LimitsConfig{Body: 16 << 20})
 	s.rules = submissions(16 << 20)
 	r := newRig(t, s)
 	// Nearly 16 MB each: what the kernel keeps of it aside, room for all of it is held.
@@ -190,7 +191,7 @@ func TestDecide_BodiesAreLetGoOfWhenTheUpstreamHasThem(t *testing.T) {
 		w.(http.Flusher).Flush()
 		<-release
 	})
-	s := to(t, url)
+	s := limited(to(t, url), proxy.LimitsConfig{Body: 16 << 20})
 	s.rules = submissions(16 << 20)
 	r := newRig(t, s)
 	t.Cleanup(letGo) // also where the test fails, or the upstream would not end

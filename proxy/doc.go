@@ -13,13 +13,16 @@
 //	shim       shim.go       a tool's own token request ends here, with a placeholder
 //	decide     decide.go     may they, with which credential, how often (asks package policy)
 //	             spool.go      as much of the body as a rule that decides wants to see
-//	spool      spool.go      a small body is read whole; a large one streams
+//	spool      spool.go      a small body is read whole
+//	             stream.go     a large one streams, and is lent to one attempt at a time
 //	forward    upstream.go   httputil.ReverseProxy, and inside it:
 //	  rewrite    rewrite.go    what the upstream is told; cannot fail
 //	               headers.go     what ends here of a caller's headers, and of an answer's
 //	  consent    consent.go    one that Globus wants of a service account is granted
 //	  authorize  authorize.go  the credential, after checking where the request goes
 //	  breaker    breaker.go    an upstream that keeps failing is left alone
+//	  repeat     repeat.go     once more, where that does nothing twice
+//	               fault.go      what went wrong, as far as it matters to that
 //	  transport  transport.go  the wire
 //	  answer     rewrite.go    what the caller is told
 //	finish     chain.go      the Observers hear of it, once; a panic is answered for

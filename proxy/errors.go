@@ -3,15 +3,12 @@ package proxy
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"net"
 	"net/http"
-	"net/textproto"
 	"strconv"
 	"strings"
 	"time"
@@ -65,6 +62,7 @@ var statuses = map[string]int{
 	"no_upstream":                http.StatusNotFound,
 	"denied":                     http.StatusForbidden,
 	"body_unreadable":            http.StatusBadRequest,
+	"body_too_large":             http.StatusRequestEntityTooLarge,
 	"token_request_invalid":      http.StatusBadRequest,
 	"token_unavailable":          http.StatusServiceUnavailable,
 	"token_rejected":             http.StatusFailedDependency, // the Globus SDK does not retry it
@@ -170,16 +168,19 @@ func asError(r *http.Request, x *Exchange, cause error) *Error {
 		own     *Error
 		resting *credentials.RestingError
 	)
+	fault := x.fault.Load()
+	x.closes = x.closes || fault != nil
 	switch {
 	case errors.As(cause, &own):
 		return own
-	case x.stalled.Load():
-		x.closes = true
-		return &Error{Code: "body_unreadable", Detail: "nothing came of the request's body for 30 s", Err: errors.New("reading the caller's body")}
+	case fault != nil:
+		return fault
 	case errors.Is(r.Context().Err(), context.Canceled):
 		return nil
 	case errors.As(cause, &resting):
 		return tokenError(x, resting)
+	case x.broken.Load():
+		return &Error{Code: "body_unreadable", Detail: "the request's body broke off or its framing is wrong", Err: errReadingBody}
 	}
 	return wireError(x, cause)
 }
@@ -198,30 +199,19 @@ func tokenError(x *Exchange, resting *credentials.RestingError) *Error {
 // wireError is for what the transport says. Its errors can quote the upstream's
 // bytes, so only their kind is kept.
 func wireError(x *Exchange, cause error) *Error {
-	var (
-		timeout  interface{ Timeout() bool }
-		dns      *net.DNSError
-		op       *net.OpError
-		badCert  *tls.CertificateVerificationError
-		protocol textproto.ProtocolError
-		name     = "upstream " + x.Upstream
-	)
-	if x.broken.Load() {
-		return &Error{Code: "body_unreadable", Detail: "the request's body broke off or its framing is wrong", Err: errors.New("reading the caller's body")}
-	}
-	dialing := errors.As(cause, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
-	switch {
-	case errors.As(cause, &dns):
-		return &Error{Code: "upstream_unreachable", Detail: name + ": its host name was not found; check the network and the url", Err: errors.New("DNS look-up")}
-	case dialing:
-		return &Error{Code: "upstream_unreachable", Detail: name + " cannot be reached; check the network, the url and proxy_url", Err: errors.New("connecting")}
-	case errors.As(cause, &badCert):
-		return &Error{Code: "upstream_unreachable", Detail: name + ": its TLS certificate is not trusted", Err: errors.New("TLS handshake")}
-	case errors.As(cause, &timeout) && timeout.Timeout():
+	name := "upstream " + x.Upstream
+	switch faultOf(cause) {
+	case faultUnsent:
+		return &Error{Code: "upstream_unreachable", Detail: name + unsentDetail(cause), Err: errors.New("connecting")}
+	case faultRefused:
+		return &Error{Code: "upstream_unreachable", Err: errors.New("sending the request"),
+			Detail: name + " closed the connection before it took the request, whose body is too long to keep; send the request again"}
+	case faultTimeout:
 		return &Error{Code: "upstream_timeout", Detail: name + " did not answer in time", Err: errors.New("waiting for the response")}
-	case errors.As(cause, &protocol), strings.Contains(cause.Error(), "malformed"):
+	case faultInvalid:
 		return &Error{Code: "upstream_invalid", Detail: name + " answered with something that is not HTTP", Err: errors.New("reading the response")}
-	case x.Method == http.MethodGet, x.Method == http.MethodHead, x.Method == http.MethodOptions:
+	}
+	if x.isIdempotent() {
 		return &Error{Code: "upstream_unreachable", Detail: name + " broke the connection before it answered; send the request again", Err: errors.New("reading the response")}
 	}
 	return &Error{Code: "outcome_unknown", Detail: name + " broke the connection before it answered, and may have done what was asked; look before sending the request again", Err: errors.New("reading the response")}

@@ -46,12 +46,18 @@ type Exchange struct {
 	Err      error  // why, safe to log
 	Warning  string // what somebody should look at though it worked; safe to log
 
-	sent      atomic.Int64 // the transport reads the body on a goroutine of its own
-	stalled   atomic.Bool  // the caller's body brought nothing for idleBody
-	sentWhole atomic.Bool  // the transport has read a body that is here to its end
-	broken    atomic.Bool  // the caller's body broke off while it was read
-	ending    sync.Mutex   // guards the field below
-	ended     bool         // finish has begun
+	sent      atomic.Int64          // the transport reads the body on a goroutine of its own
+	sentWhole atomic.Bool           // the transport has read a body that is here to its end
+	broken    atomic.Bool           // the caller's body broke off while it was read
+	fault     atomic.Pointer[Error] // what to answer for that, if not that it broke off
+	ending    sync.Mutex            // guards the field below
+	ended     bool                  // finish has begun
+
+	// ctx is the request's. Attempts are made with it and not with the one that
+	// ReverseProxy makes of it, in which it takes interim responses (1xx) and has the
+	// transport count no more of them: here the transport drops them, within the
+	// bound on an answer's header.
+	ctx context.Context
 
 	// in is the server's own request. Nothing is ever assigned to it, but trailers
 	// turn up in it, and in no copy of it.
@@ -99,7 +105,8 @@ type exchangeKey struct{}
 // loses track of the connection when its Body is replaced.
 func begin(r *http.Request, held budget) (*Exchange, *http.Request) {
 	x := &Exchange{in: r, ID: rand.Text(), Start: time.Now(), Method: r.Method, body: body{budget: held}}
-	return x, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	x.ctx = context.WithValue(r.Context(), exchangeKey{}, x)
+	return x, r.WithContext(x.ctx)
 }
 
 func exchangeOf(r *http.Request) *Exchange {

@@ -92,6 +92,14 @@ func to(t *testing.T, target string) settings {
 	}
 }
 
+// limited is s with limits on its upstream "up".
+func limited(s settings, limits proxy.LimitsConfig) settings {
+	up := s.upstreams["up"]
+	up.Limits = limits
+	s.upstreams["up"] = up
+	return s
+}
+
 func newRig(t *testing.T, s settings) *rig {
 	t.Helper()
 	r := &rig{t: t}

@@ -21,9 +21,7 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	if x.hasKeys {
 		delete(pr.Out.Header, keyHeader) // it may be a caller's; elsewhere it is the tool's business with the upstream
 	}
-	if pr.Out.GetBody != nil {
-		pr.Out.Header.Del("Expect") // the whole body is here already
-	}
+	delete(pr.Out.Header, "Expect") // ours to say; see authorize.go
 }
 
 // target is the upstream's URL for a raw path below it and a raw query with its

@@ -97,7 +97,7 @@ func TestAuthorize_SendsACredentialOnlyToItsOwnOrigin(t *testing.T) {
 		}
 		req.Host = tt.host
 		x := &Exchange{bound: bound{authorizer: authorizer, origin: "https://up.example:443"}}
-		resp, err := authorize{next: next}.RoundTrip(req.WithContext(context.WithValue(req.Context(), exchangeKey{}, x)))
+		resp, err := authorize{next: next}.RoundTrip(carrying(req, x))
 		if resp != nil {
 			_ = resp.Body.Close()
 		}
@@ -107,13 +107,20 @@ func TestAuthorize_SendsACredentialOnlyToItsOwnOrigin(t *testing.T) {
 	}
 }
 
-// withExchange is a request as the RoundTrippers get it.
+// carrying is a request as the RoundTrippers get it.
+func carrying(req *http.Request, x *Exchange) *http.Request {
+	x.in, x.Method = req, req.Method
+	x.ctx = context.WithValue(req.Context(), exchangeKey{}, x)
+	return req.WithContext(x.ctx)
+}
+
+// withExchange is one about which nothing is known.
 func withExchange(t *testing.T) *http.Request {
-	req, err := http.NewRequestWithContext(context.WithValue(t.Context(), exchangeKey{}, &Exchange{}), "GET", "https://up.example/", nil)
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "https://up.example/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return req
+	return carrying(req, &Exchange{})
 }
 
 func TestBreaker_IsToldOfPanics(t *testing.T) {

@@ -39,6 +39,9 @@ const (
 	introspectPath = tokenPath + "/introspect"
 	validatePath   = tokenPath + "/validate"
 	revokePath     = tokenPath + "/revoke"
+
+	// maxTokenRequest is how long a token request may be.
+	maxTokenRequest = 64 << 10
 )
 
 func (t *table) seal(text string) string { return t.deps.Shim.Seal(text) }
@@ -58,7 +61,7 @@ func (t *table) shim(w http.ResponseWriter, r *http.Request, x *Exchange) (answe
 		return false, &Error{Code: "denied", Key: "policy.rules", oauth: "access_denied",
 			Detail: "caller " + x.Caller + " is allowed nothing by any rule, and so is given no token"}
 	}
-	if err := spool(w, r, x, spoolBytes); errors.Is(err, errBudget) {
+	if err := spool(w, r, x, maxTokenRequest); errors.Is(err, errBudget) {
 		return false, overloaded("too many bodies are being read; send the request again")
 	} else if err != nil {
 		return false, err

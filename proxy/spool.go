@@ -5,22 +5,16 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 )
 
 const (
-	// spoolBytes is how long a body is at most to be read whole before it is sent;
-	// such a body can be sent again if the token is refused.
-	spoolBytes = 64 << 10
 	// spoolTime is how long a caller may take to send such a body, and mibTime how much
 	// longer for each MiB that a rule wants to see.
 	spoolTime = 30 * time.Second
 	mibTime   = 2 * time.Second
-	// idleBody is how long a body that streams may bring nothing.
-	idleBody = 30 * time.Second
 	// budgetBytes is how much of callers' bodies is held at once.
 	budgetBytes = 64 << 20
 )
@@ -36,14 +30,25 @@ var errBudget = errors.New("the budget for bodies is spent")
 // body is a request's body as far as it was read ahead of the upstream.
 type body struct {
 	head   []byte
-	whole  bool // head is all of it
+	whole  bool    // head is all of it
+	looked bool    // something of it was read ahead
+	stream *stream // what it goes by if it is too long to be kept
 	held   int64
 	budget budget
 }
 
+// begun reports whether the caller was asked for it.
+func (b *body) begun() bool { return b.looked || b.stream != nil && b.stream.isBegun() }
+
+// ended reports whether all of it was read.
+func (b *body) ended() bool { return b.whole || b.stream != nil && b.stream.ended.Load() }
+
 // release gives back what it holds, and lets go of it. Nothing reads it any more.
 func (b *body) release() {
 	b.head = nil
+	if b.stream != nil {
+		b.stream.reclaim()
+	}
 	if b.held > 0 {
 		b.budget.Release(b.held)
 	}
@@ -87,6 +92,7 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange, upto int64) erro
 	if x.body.whole || int64(len(x.body.head)) > upto {
 		return nil
 	}
+	x.body.looked = true
 	deadline := http.NewResponseController(w)
 	_ = deadline.SetReadDeadline(time.Now().Add(spoolTime + mibTime*time.Duration(upto>>20))) // not every ResponseWriter has a connection
 	err := x.body.read(r.Body, r.ContentLength, upto)
@@ -96,7 +102,7 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange, upto int64) erro
 		return err
 	case err != nil:
 		x.closes = true
-		return &Error{Code: "body_unreadable", Detail: "the request's body broke off or its framing is wrong", Err: errors.New("reading the caller's body")}
+		return &Error{Code: "body_unreadable", Detail: "the request's body broke off or its framing is wrong", Err: errReadingBody}
 	case len(x.in.Trailer) > 0:
 		x.closes = true
 		return ambiguous("the request has trailers, which are not forwarded; send them as headers")
@@ -104,13 +110,17 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange, upto int64) erro
 	return nil
 }
 
-// withBody returns the request with what was read of its body in front of what was
-// not. A body that is here as a whole can be sent again; another is left to
-// stream, and will be sent once. A small one that nobody asked for is read whole
-// first, so that one that breaks off never reaches the upstream.
+// withBody returns the request as it is forwarded, with a GetBody that each attempt
+// has its body from. A small body is read whole first, so that one that breaks off
+// never reaches the upstream; such a one can be sent again. Another is left to
+// stream. One that is too long is refused, where that is known.
 func withBody(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, error) {
-	if r.ContentLength <= spoolBytes {
-		if err := spool(w, r, x, spoolBytes); err != nil && !errors.Is(err, errBudget) {
+	limits := x.line.limits
+	if r.ContentLength > int64(limits.Body) {
+		return nil, x.refuseLength()
+	}
+	if r.ContentLength <= int64(limits.Spool) {
+		if err := spool(w, r, x, int64(limits.Spool)); err != nil && !errors.Is(err, errBudget) {
 			return nil, err
 		}
 	}
@@ -118,84 +128,56 @@ func withBody(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Reques
 	*out = *r
 	switch {
 	case r.ContentLength == 0:
+		return out, nil
+	case int64(len(x.body.head)) > int64(limits.Body):
+		return nil, x.refuseLength()
 	case !x.body.whole:
-		stream(w)
-		out.Body = &counted{io.MultiReader(bytes.NewReader(x.body.head), idle{r.Body, http.NewResponseController(w), x}), r.Body, x}
+		fullDuplex(w)
+		x.body.stream = newStream(w, r, x)
 	case len(x.body.head) == 0:
 		out.Body, out.ContentLength, out.TransferEncoding = http.NoBody, 0, nil
+		return out, nil
 	default:
-		out.GetBody = func() (io.ReadCloser, error) {
-			x.sentWhole.Store(false)
-			return &counted{bytes.NewReader(x.body.head), nil, x}, nil
-		}
-		out.Body, _ = out.GetBody()
 		out.ContentLength, out.TransferEncoding = int64(len(x.body.head)), nil
 	}
+	out.GetBody = x.openBody
 	return out, nil
 }
 
-// stream lets the body go on after the answer has begun. Without it net/http
+// fullDuplex lets the body go on after the answer has begun. Without it net/http
 // takes up to 256 KiB of the body away before it writes the answer's header, and
 // the upstream would see a shorter body that ends well.
-func stream(w http.ResponseWriter) { _ = http.NewResponseController(w).EnableFullDuplex() }
+func fullDuplex(w http.ResponseWriter) { _ = http.NewResponseController(w).EnableFullDuplex() }
 
-// idle is a body that may bring nothing for so long and no longer. While nobody reads,
-// since the upstream is slow, no time passes for it.
-type idle struct {
-	io.Reader
-	connection *http.ResponseController
-	x          *Exchange
-}
-
-func (i idle) Read(p []byte) (int, error) {
-	i.until(time.Now().Add(idleBody))
-	n, err := i.Reader.Read(p)
-	i.until(time.Time{})
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		i.x.stalled.Store(true) // for which net/http cancels the request, as if the caller had left
+// openBody returns the body for an attempt, from its beginning, or errBegun. It is an
+// http.Request's GetBody: the transport asks too, before it tries another connection.
+func (x *Exchange) openBody() (io.ReadCloser, error) {
+	if x.body.stream != nil {
+		return x.body.stream.lend()
 	}
-	return n, err
+	x.sentWhole.Store(false)
+	return &counted{bytes.NewReader(x.body.head), x}, nil
 }
 
-// until sets the connection's deadline, but not once the request has ended: the
-// transport may still read then, and the next request has deadlines of its own.
-func (i idle) until(deadline time.Time) {
-	i.x.ending.Lock()
-	defer i.x.ending.Unlock()
-	if !i.x.ended {
-		_ = i.connection.SetReadDeadline(deadline) // not every ResponseWriter has a connection
-	}
-}
+// canRepeat reports whether the body can be sent once more. If so, no attempt before
+// reads it any more.
+func (x *Exchange) canRepeat() bool { return x.body.stream == nil || x.body.stream.reclaim() }
 
-// counted counts what the transport reads of a body, and notes if it breaks off.
+// counted is a body that is here as a whole. It counts what the transport reads.
 type counted struct {
 	io.Reader
-	stream io.Closer // the body it streams; nil for one that was read whole
-	x      *Exchange
+	x *Exchange
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.x.sent.Add(int64(n))
-	if err == io.EOF && c.stream == nil {
+	if err == io.EOF {
 		c.Reader = http.NoBody // lets go of the bytes, which the answer may outlive
 		c.x.sentWhole.Store(true)
-	}
-	if err == io.EOF && c.stream != nil && len(c.x.in.Trailer) > 0 {
-		err = errTrailers // or the upstream would take the message for whole
-	}
-	if err != nil && err != io.EOF {
-		c.x.broken.Store(true)
 	}
 	return n, err
 }
 
-var errTrailers = errors.New("the request has trailers, which are not forwarded")
-
-// Close lets go of a body that streams.
-func (c *counted) Close() error {
-	if c.stream == nil {
-		return nil
-	}
-	return c.stream.Close()
-}
+// Close does nothing: it can be opened again.
+func (c *counted) Close() error { return nil }

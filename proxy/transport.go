@@ -68,7 +68,7 @@ func (e egressWay) to(target string, before *Upstream) *way {
 		return before.way
 	}
 	transport := NewTransport(e.egress)
-	return &way{transport: transport, breaker: newBreaker(transport), egress: e.setting, url: target}
+	return &way{transport: transport, breaker: newBreaker(repeat{transport}), egress: e.setting, url: target}
 }
 
 // resolveEgress reads ProxyURL. What it names may hold a password and is not printed.

@@ -6,11 +6,15 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"sync"
+	"time"
+
+	"bearerd/policy"
 )
 
 // Upstream is one service: a ReverseProxy over a stack of RoundTrippers. Consent
 // and the credential are outermost, so that a failing token endpoint never opens the
-// breaker, and then the breaker, and then the wire.
+// breaker; then the breaker, which hears of each request once, however often it has
+// to be sent; then what repeats, and the wire.
 type Upstream struct {
 	httputil.ReverseProxy
 	name       string
@@ -20,6 +24,10 @@ type Upstream struct {
 	credential string // where the decision names none
 	files      bool
 	way        *way
+
+	limits     LimitsConfig
+	patience   time.Duration    // with bodies that bring nothing
+	idempotent []policy.Pattern // paths whose requests may be sent twice
 
 	headers        HeadersConfig
 	refusesInbound bool
@@ -37,11 +45,18 @@ func newUpstream(name string, cfg UpstreamConfig, egress egressWay, before *Upst
 		name: name, base: base, prefix: cfg.Prefix, host: cfg.Host,
 		credential: cfg.Credential, files: cfg.Path == "files",
 		way:            egress.to(cfg.URL, before),
+		limits:         cfg.Limits,
+		patience:       cfg.Tuning.BodyIdle,
 		headers:        cfg.Headers,
 		refusesInbound: cfg.InboundAuthorization == "refuse",
 		hasShim:        cfg.TokenShim != nil && *cfg.TokenShim,
 		consents:       cfg.Consent == "auto",
 		routes:         cfg.Routes,
+	}
+	for _, text := range cfg.Idempotent {
+		if pattern, err := policy.ParsePattern(text); err == nil { // Resolve noted the others
+			u.idempotent = append(u.idempotent, pattern)
+		}
 	}
 	u.ReverseProxy = httputil.ReverseProxy{
 		Rewrite:        u.rewrite,

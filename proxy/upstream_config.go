@@ -126,6 +126,13 @@ func (l *Limit) UnmarshalYAML(read func(any) error) error {
 	return nil
 }
 
+func (l Limit) String() string {
+	if l == unlimited {
+		return "unlimited"
+	}
+	return policy.Size(l).String()
+}
+
 const (
 	defaultBody        = 10 << 20
 	defaultSpool       = 64 << 10
