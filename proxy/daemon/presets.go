@@ -22,6 +22,7 @@ type preset struct {
 	dataAccess     bool        // its scope can have consent to collections inside; data_access says to which
 	flows          bool        // its requests to one flow want that flow's token
 	operations     []operation // narrowest first
+	idempotent     []string    // its requests have an id of the caller's, and the same one again does nothing new
 	never          []string
 	shim           bool // answers token requests itself, unless token_shim: false
 }
@@ -56,7 +57,7 @@ var presets = map[string]preset{
 	},
 	"transfer": {
 		url: "https://transfer.api.globus.org", resourceServer: "transfer.api.globus.org",
-		scope: transferScope, dataAccess: true,
+		scope: transferScope, dataAccess: true, idempotent: []string{"/v0.10/transfer", "/v0.10/delete"}, // submission_id
 		operations: []operation{
 			{"submit", []access{{"POST", []string{"/v0.10/transfer"}}, {"GET", []string{"/v0.10/submission_id"}}}},
 			{"delete", []access{{"POST", []string{"/v0.10/delete"}}, {"GET", []string{"/v0.10/submission_id"}}}},
@@ -234,6 +235,9 @@ func (c *Config) expandUpstream(name string, m *mistakes) policy.Upstream {
 		fill(&u.Consent, "auto")
 	}
 	u.LoginRedirect = p.loginRedirect
+	if len(u.Idempotent) == 0 {
+		u.Idempotent = p.idempotent
+	}
 	if p.url != "" && c.isPreview(name) {
 		fill(&u.URL, previewURL(p.url))
 	}
