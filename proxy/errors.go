@@ -204,6 +204,9 @@ func wireError(x *Exchange, cause error) *Error {
 	case faultUnsent:
 		return &Error{Code: "upstream_unreachable", Detail: name + unsentDetail(cause), Err: errors.New("connecting")}
 	case faultRefused:
+		if x.isIdempotent() { // it may as well have been done
+			break
+		}
 		return &Error{Code: "upstream_unreachable", Err: errors.New("sending the request"),
 			Detail: name + " closed the connection before it took the request, whose body is too long to keep; send the request again"}
 	case faultTimeout:

@@ -60,3 +60,34 @@ func TestIdle_ABodyThatBringsNothingEndsAndIsAnsweredFor(t *testing.T) {
 		}
 	})
 }
+
+// dripping brings a byte every so often.
+type dripping struct{ every time.Duration }
+
+func (d dripping) Read(p []byte) (int, error) {
+	time.Sleep(d.every)
+	return copy(p, "b"), nil
+}
+
+func TestIdle_ABodyThatDripsEndsAfterAMinute(t *testing.T) {
+	for every, ends := range map[time.Duration]bool{29 * time.Second: true, 20 * time.Millisecond: true, 10 * time.Millisecond: false} {
+		synctest.Test(t, func(t *testing.T) {
+			x, r := begin(httptest.NewRequest("PUT", "/", nil), newBudget())
+			body := &idle{Reader: dripping{every}, connection: http.NewResponseController(httptest.NewRecorder()), x: x, patience: idleBody}
+			begun, err := time.Now(), error(nil)
+			for err == nil && time.Since(begun) < 5*time.Minute {
+				_, err = body.Read(make([]byte, 1))
+				time.Sleep(time.Minute / 1000) // what the upstream takes is not the caller's time
+			}
+			if (err != nil) != ends {
+				t.Errorf("a byte every %v: %v after %v", every, err, time.Since(begun))
+			}
+			if !ends {
+				return
+			}
+			if e := asError(r, x, errors.New("canceled")); e.Code != "body_unreadable" || !strings.Contains(e.Detail, "64 bytes") {
+				t.Errorf("it is told as %v", e)
+			}
+		})
+	}
+}
