@@ -15,9 +15,19 @@ type Config struct {
 	Listeners []ListenerConfig          `yaml:"listeners"` // default: one, localhost:8080
 	ProxyURL  string                    `yaml:"proxy_url"` // a URL, a credentials.Reference to one, or env; default: straight
 	Upstreams map[string]UpstreamConfig `yaml:"upstreams"`
+	Limits    ConnectionLimits          `yaml:"limits"`
 	Drain     DrainConfig               `yaml:"drain"`
 
 	egress credentials.Secret // ProxyURL resolved: it may hold a password
+}
+
+// ConnectionLimits are how many callers' connections may be open at once. One more
+// is answered with 503, or closed where it is to speak TLS.
+type ConnectionLimits struct {
+	Connections int `yaml:"connections"` // of all listeners together; default 4096
+	// PerPeer is how many may come from one address, or one /64 of IPv6; default 512.
+	// It does not hold for loopback, unix sockets and a listener's trusted_proxies.
+	PerPeer int `yaml:"per_peer"`
 }
 
 // DrainConfig is how bearerd stops.
@@ -28,7 +38,10 @@ type DrainConfig struct {
 
 // Default returns the section as it is where the file says nothing.
 func Default() Config {
-	return Config{Drain: DrainConfig{Delay: 500 * time.Millisecond, Timeout: 20 * time.Second}}
+	return Config{
+		Limits: ConnectionLimits{Connections: 4096, PerPeer: 512},
+		Drain:  DrainConfig{Delay: 500 * time.Millisecond, Timeout: 20 * time.Second},
+	}
 }
 
 // Mistakes collects what is wrong with a configuration. Paths are keys and list
@@ -56,6 +69,11 @@ func (c *Config) Resolve(m Mistakes) {
 	for key, value := range map[string]time.Duration{"delay": c.Drain.Delay, "timeout": c.Drain.Timeout} {
 		if value < 0 {
 			m.Add([]any{"drain", key}, "%v is negative; write a duration such as 20s", value)
+		}
+	}
+	for key, value := range map[string]int{"connections": c.Limits.Connections, "per_peer": c.Limits.PerPeer} {
+		if value < 1 {
+			m.Add([]any{"limits", key}, "%d would let nobody connect; write a number such as 512, or leave it out", value)
 		}
 	}
 	if len(c.Upstreams) == 0 {

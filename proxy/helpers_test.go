@@ -146,7 +146,8 @@ func (s smallBuffers) Accept() (net.Conn, error) {
 
 func (r *rig) parts(s settings) (proxy.Config, proxy.Deps, map[string]string) {
 	s.listener.Address = r.addr
-	cfg := proxy.Config{Listeners: []proxy.ListenerConfig{s.listener}, Upstreams: s.upstreams}
+	cfg := proxy.Default()
+	cfg.Listeners, cfg.Upstreams = []proxy.ListenerConfig{s.listener}, s.upstreams
 	cfg.Resolve(failing{r.t})
 	s.credentials.Resolve(failing{r.t})
 	transport := proxy.NewTransport(nil)

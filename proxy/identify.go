@@ -76,8 +76,8 @@ func (t *table) peer(l *Listener, r *http.Request, x *Exchange) (policy.Peer, er
 	return peer, nil
 }
 
-// trusted are the listener's trusted proxies.
-func (l ListenerConfig) trusted() []netip.Prefix {
+// Trusted are the listener's trusted proxies.
+func (l ListenerConfig) Trusted() []netip.Prefix {
 	var prefixes []netip.Prefix
 	for _, text := range l.TrustedProxies {
 		if prefix, err := policy.ParseNetwork(text); err == nil { // Resolve noted the others

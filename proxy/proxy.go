@@ -96,7 +96,7 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 	}
 	for _, l := range cfg.Listeners {
 		t.hosts = append(t.hosts, slices.Concat(l.ownNames(), lower(l.Hosts), hostRoutes))
-		t.trusted = append(t.trusted, l.trusted())
+		t.trusted = append(t.trusted, l.Trusted())
 	}
 	for credential, upstream := range bindings {
 		if authorizer, ok := deps.Authorizer(credential); ok {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bearerd/credentials"
+	"bearerd/proxy"
 	"bearerd/proxy/admin"
 )
 
@@ -27,6 +28,8 @@ func (d *daemon) serveAdmin() (stop func(), err error) {
 		Metrics:   d.metrics.Handler(),
 		Version:   d.options.Version,
 	})
+	share := adminShare(d.connections.most())
+	counted := newConnections(proxy.ConnectionLimits{Connections: share, PerPeer: share}, d.connectionEvents())
 	var servers []*http.Server
 	var group errgroup.Group
 	stop = func() {
@@ -51,7 +54,8 @@ func (d *daemon) serveAdmin() (stop func(), err error) {
 		server.ReadTimeout, server.WriteTimeout = adminReadTimeout, adminWriteTimeout
 		servers = append(servers, server)
 		for _, l := range opened {
-			group.Go(func() error { return server.Serve(l) })
+			g := counted.gate(l, one.key, false, nil)
+			group.Go(func() error { return server.Serve(g) })
 			d.log.Info().Str("address", l.Addr().String()).Str("key", one.key).Msg("admin listening")
 		}
 	}

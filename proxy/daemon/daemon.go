@@ -51,7 +51,10 @@ type daemon struct {
 	proxy     *proxy.Proxy
 	servers   []*http.Server
 	listeners [][]net.Listener // of each server
+	gates     [][]*gate        // below them
 	addresses []string         // of the first of each
+
+	connections *connections // of callers
 
 	certificates []*certificates // of each server; nil for those without TLS
 
@@ -157,9 +160,10 @@ func (d *daemon) renewing() {
 }
 
 func (d *daemon) listen() error {
+	d.connections = newConnections(d.fit(d.config.Proxy), d.connectionEvents())
 	var addresses []string
 	for i, l := range d.config.Proxy.Listeners {
-		opened, tlsFiles, err := d.open(l)
+		opened, gates, tlsFiles, err := d.open(l)
 		if err != nil {
 			d.closeListeners()
 			return &AddressError{fmt.Sprintf("proxy.listeners[%d].address", i), l.Address, err}
@@ -167,6 +171,7 @@ func (d *daemon) listen() error {
 		server := newServer(d.proxy.Listener(i))
 		server.ConnContext = proxy.ConnContext
 		d.listeners = append(d.listeners, opened)
+		d.gates = append(d.gates, gates)
 		d.certificates = append(d.certificates, tlsFiles)
 		d.servers = append(d.servers, server)
 		addresses = append(addresses, addressOf(opened[0]))

@@ -54,32 +54,35 @@ func (e *AddressError) socketError() string {
 
 func (e *AddressError) Unwrap() error { return e.Err }
 
-// open opens what a listener of the configuration says. One that speaks TLS has
-// certificates.
-func (d *daemon) open(l proxy.ListenerConfig) (opened []net.Listener, c *certificates, err error) {
+// open opens what a listener of the configuration says, and counts its connections.
+// One that speaks TLS has certificates.
+func (d *daemon) open(l proxy.ListenerConfig) (opened []net.Listener, gates []*gate, c *certificates, err error) {
 	if l.TLS != nil {
 		c, err = newCertificates(*l.TLS, func(err error) {
 			d.log.Warn().Str("address", l.Address).AnErr("err", err).Msg("certificate files changed and cannot be used, the old ones stay")
 		})
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	if _, isSocket := l.SocketPath(); isSocket {
 		one, err := listenSocket(l)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		opened = []net.Listener{one}
 	} else if opened, err = listen(l.Address); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	if c != nil {
-		for i, one := range opened {
-			opened[i] = tls.NewListener(one, c.config())
+	for i, one := range opened {
+		g := d.connections.gate(one, l.Address, c != nil, l.Trusted())
+		gates = append(gates, g)
+		opened[i] = g
+		if c != nil {
+			opened[i] = tls.NewListener(g, c.config())
 		}
 	}
-	return opened, c, nil
+	return opened, gates, c, nil
 }
 
 // addressOf is how a listener's address is written: as in the configuration, but

@@ -43,6 +43,7 @@ func (d *daemon) reload(next loaded) {
 	d.audit.Load().reload(err)
 	if err == nil {
 		d.useCertificates()
+		d.useLimits()
 		d.renewing()
 	} else {
 		d.metrics.Reloaded(false)
@@ -74,6 +75,17 @@ func (d *daemon) useCertificates() {
 	for i, l := range d.config.Proxy.Listeners {
 		if l.TLS != nil {
 			d.certificates[i].use(*l.TLS)
+		}
+	}
+}
+
+// useLimits takes the limits on connections of the configuration in force.
+func (d *daemon) useLimits() {
+	d.connections.use(d.fit(d.config.Proxy))
+	for i, l := range d.config.Proxy.Listeners {
+		trusted := l.Trusted()
+		for _, g := range d.gates[i] {
+			g.trusted.Store(&trusted)
 		}
 	}
 }

@@ -35,7 +35,8 @@ type Metrics struct {
 	inbound                                               *prometheus.CounterVec
 	received, sent                                        *prometheus.CounterVec
 	duration, upstreamDuration, renewalDuration           *prometheus.HistogramVec
-	inFlight                                              *prometheus.GaugeVec
+	inFlight, connections                                 *prometheus.GaugeVec
+	shed                                                  *prometheus.CounterVec
 	reloaded, reloadedAt                                  prometheus.Gauge
 	auditErrors                                           prometheus.Counter
 }
@@ -70,6 +71,8 @@ func New(deps Deps) *Metrics {
 	m.duration = histogram("request_duration_seconds", "From a request's arrival to its answer's end.", "upstream")
 	m.upstreamDuration = histogram("upstream_request_duration_seconds", "From sending a request to an upstream to its response's headers.", "upstream")
 	m.inFlight = gauge("requests_in_flight", "Requests that are being served.", "upstream")
+	m.connections = gauge("connections", "Callers' connections that are open.", "listener")
+	m.shed = counter("connections_shed_total", "Connections that were too many and turned away.", "listener")
 	m.renewals = counter("token_renewals_total", "Token requests, and tokens read from the store or from files, by outcome.", "credential", "result", "class")
 	m.renewalDuration = histogram("token_renewal_duration_seconds", "How long token requests took.", "credential")
 	m.uses = counter("token_uses_total", "Tokens put on requests, by how they stood.", "credential", "state")
@@ -134,6 +137,14 @@ func statusLabel(status int) string {
 func (m *Metrics) InFlight(upstream string, delta int) {
 	m.inFlight.WithLabelValues(upstream).Add(float64(delta))
 }
+
+// Connection tells that delta more connections of a listener are open.
+func (m *Metrics) Connection(listener string, delta int) {
+	m.connections.WithLabelValues(listener).Add(float64(delta))
+}
+
+// Shed tells that a connection to a listener was turned away.
+func (m *Metrics) Shed(listener string) { m.shed.WithLabelValues(listener).Inc() }
 
 // Renewal is a credentials.Observer.
 func (m *Metrics) Renewal(r credentials.Renewal) {

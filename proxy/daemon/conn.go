@@ -1,0 +1,90 @@
+package daemon
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// writeIdle is how long a caller may take to let a piece of an answer go out.
+	writeIdle = 30 * time.Second
+	// writePiece is how long such a piece is at most. With writeIdle it is the least
+	// rate at which an answer must be read: some 1 KiB a second.
+	writePiece = 32 << 10
+)
+
+// conn is a caller's connection. One that takes nothing of an answer for writeIdle
+// fails, but there is no limit on one that moves.
+type conn struct {
+	net.Conn
+	closed func() // told once
+
+	once  sync.Once
+	mu    sync.Mutex // guards the field below, and the order of deadlines
+	until time.Time  // what was asked for; zero: no deadline
+}
+
+// Write writes piece by piece, each with a time of its own, but never beyond the
+// deadline that was set.
+func (c *conn) Write(p []byte) (n int, err error) {
+	for {
+		c.roll()
+		wrote, err := c.Conn.Write(p[n:min(len(p), n+writePiece)])
+		n += wrote
+		if err != nil || n == len(p) {
+			return n, err
+		}
+	}
+}
+
+func (c *conn) roll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.Conn.SetWriteDeadline(c.earlier(time.Now().Add(writeIdle))) // fails where Write does
+}
+
+// earlier returns the deadline that was asked for, if it is the earlier. The caller
+// holds mu.
+func (c *conn) earlier(t time.Time) time.Time {
+	if !c.until.IsZero() && c.until.Before(t) {
+		return c.until
+	}
+	return t
+}
+
+// SetWriteDeadline sets a deadline beside that of each piece. It holds for a Write
+// under way, too; taking it back leaves that Write the time of one piece.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.until = t
+	return c.Conn.SetWriteDeadline(c.earlier(time.Now().Add(writeIdle)))
+}
+
+// SetDeadline sets both deadlines.
+func (c *conn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
+
+// CloseWrite tells the caller that nothing more comes. net/http does so before it
+// closes, so that what the caller still sends does not take the answer away from it.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// NetConn returns the socket, which TLS and this were put around.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
+// Close closes the connection, which then counts no more.
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(c.closed)
+	return err
+}

@@ -1,0 +1,223 @@
+package daemon
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bearerd/proxy"
+)
+
+const (
+	// shedLinger is how long a connection that was turned away stays, so that what it
+	// sends meanwhile does not take the answer away from it.
+	shedLinger = 500 * time.Millisecond
+	tellEvery  = time.Second // of connections turned away, at most
+	// adminConnections is how many connections the admin section's addresses have.
+	adminConnections = 128
+)
+
+// connectionEvents are told of connections. All must be set.
+type connectionEvents struct {
+	changed func(listener string, delta int)       // one more or one less is open
+	shed    func(listener string)                  // one was turned away
+	tell    func(listener, limit string, shed int) // so many since the last time; once in a while
+	failed  func(listener string, err error)       // one could not be accepted; once in a while
+}
+
+// connections are those that are open on some listeners. They are counted all
+// together and by peer, and what is too much is turned away.
+type connections struct {
+	events connectionEvents
+
+	mu        sync.Mutex // guards the fields below
+	limits    proxy.ConnectionLimits
+	open      map[*conn]struct{}
+	peers     map[netip.Addr]int // what is open by peer, for those that are bounded
+	lingering int
+	untold    int // turned away since it was last told
+	toldAt    time.Time
+	failedAt  time.Time // when it was last told that none could be accepted
+}
+
+func newConnections(limits proxy.ConnectionLimits, events connectionEvents) *connections {
+	return &connections{events: events, limits: limits, open: map[*conn]struct{}{}, peers: map[netip.Addr]int{}}
+}
+
+// connectionEvents are for the log and the metrics.
+func (d *daemon) connectionEvents() connectionEvents {
+	return connectionEvents{
+		changed: d.metrics.Connection, shed: d.metrics.Shed,
+		tell: func(listener, limit string, shed int) {
+			d.log.Warn().Str("address", listener).Str("limit", limit).Int("connections", shed).Msg("too many connections, turned away")
+		},
+		failed: func(listener string, err error) {
+			d.log.Error().Str("address", listener).AnErr("err", err).Msg("a connection could not be accepted")
+		},
+	}
+}
+
+// use takes other limits. They hold for connections to come.
+func (a *connections) use(limits proxy.ConnectionLimits) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.limits = limits
+}
+
+// most returns how many may be open at once.
+func (a *connections) most() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.limits.Connections
+}
+
+// gate is a listener whose connections are counted. It stands below TLS.
+type gate struct {
+	net.Listener
+	all     *connections
+	name    string // what the configuration calls it
+	tls     bool
+	trusted atomic.Pointer[[]netip.Prefix] // proxies, which are not bounded by peer
+}
+
+func (a *connections) gate(l net.Listener, name string, tls bool, trusted []netip.Prefix) *gate {
+	g := &gate{Listener: l, all: a, name: name, tls: tls}
+	g.trusted.Store(&trusted)
+	return g
+}
+
+// Accept returns the next connection that is not too much.
+func (g *gate) Accept() (net.Conn, error) {
+	for {
+		accepted, err := g.Listener.Accept()
+		if err != nil {
+			g.all.failed(g, err)
+			return nil, err
+		}
+		if c := g.all.admit(g, accepted); c != nil {
+			return c, nil
+		}
+	}
+}
+
+// peerOf is what counts as one peer; false for those that are not bounded.
+func (g *gate) peerOf(c net.Conn) (netip.Addr, bool) {
+	at, isTCP := c.RemoteAddr().(*net.TCPAddr)
+	if !isTCP {
+		return netip.Addr{}, false
+	}
+	addr := at.AddrPort().Addr().Unmap().WithZone("")
+	if addr.IsLoopback() || slices.ContainsFunc(*g.trusted.Load(), func(p netip.Prefix) bool { return p.Contains(addr) }) {
+		return netip.Addr{}, false
+	}
+	if addr.Is6() { // whoever has one address of it has them all
+		return netip.PrefixFrom(addr, 64).Masked().Addr(), true
+	}
+	return addr, true
+}
+
+// admit counts a connection, or turns it away and returns nil.
+func (a *connections) admit(g *gate, accepted net.Conn) *conn {
+	peer, bounded := g.peerOf(accepted)
+	a.mu.Lock()
+	limit := ""
+	switch {
+	case len(a.open) >= a.limits.Connections:
+		limit = "connections"
+	case bounded && a.peers[peer] >= a.limits.PerPeer:
+		limit = "per_peer"
+	}
+	if limit != "" {
+		a.mu.Unlock()
+		a.turnAway(g, accepted, limit)
+		return nil
+	}
+	c := &conn{Conn: accepted}
+	c.closed = func() {
+		a.mu.Lock()
+		delete(a.open, c)
+		if bounded {
+			if a.peers[peer]--; a.peers[peer] == 0 {
+				delete(a.peers, peer)
+			}
+		}
+		a.mu.Unlock()
+		a.events.changed(g.name, -1)
+	}
+	a.open[c] = struct{}{}
+	if bounded {
+		a.peers[peer]++
+	}
+	a.mu.Unlock()
+	a.events.changed(g.name, 1)
+	return c
+}
+
+// turnAway answers and closes, and never waits: a new socket has room for the
+// answer. Nothing is read, and in TLS nothing can be said.
+func (a *connections) turnAway(g *gate, accepted net.Conn, limit string) {
+	a.events.shed(g.name)
+	a.tell(g, limit)
+	if g.tls {
+		_ = accepted.Close()
+		return
+	}
+	_ = accepted.SetWriteDeadline(time.Now().Add(time.Millisecond))
+	_, _ = accepted.Write(proxy.TooMany)
+	half, canHalf := accepted.(interface{ CloseWrite() error })
+	a.mu.Lock()
+	stays := canHalf && a.lingering < lingerers(a.limits.Connections)
+	if stays {
+		a.lingering++
+	}
+	a.mu.Unlock()
+	if !stays {
+		_ = accepted.Close()
+		return
+	}
+	_ = half.CloseWrite()
+	time.AfterFunc(shedLinger, func() {
+		_ = accepted.Close()
+		a.mu.Lock()
+		a.lingering--
+		a.mu.Unlock()
+	})
+}
+
+// lingerers is how many that were turned away may stay a moment.
+func lingerers(connections int) int { return min(64, 1+connections/16) }
+
+// tell tells that connections were turned away.
+func (a *connections) tell(g *gate, limit string) {
+	a.mu.Lock()
+	a.untold++
+	n, due := a.untold, time.Since(a.toldAt) >= tellEvery
+	if due {
+		a.untold, a.toldAt = 0, time.Now()
+	}
+	a.mu.Unlock()
+	if due {
+		a.events.tell(g.name, limit, n)
+	}
+}
+
+// failed tells that a connection could not be accepted, such as for want of
+// descriptors. net/http waits a moment and tries again.
+func (a *connections) failed(g *gate, err error) {
+	if errors.Is(err, net.ErrClosed) {
+		return
+	}
+	a.mu.Lock()
+	due := time.Since(a.failedAt) >= tellEvery
+	if due {
+		a.failedAt = time.Now()
+	}
+	a.mu.Unlock()
+	if due {
+		a.events.failed(g.name, err)
+	}
+}
