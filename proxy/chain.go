@@ -103,6 +103,9 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 		t.deps.Observe(x)
 	}
 	if panicked != nil {
+		if w.wrote {
+			breakOff(r)
+		}
 		panic(http.ErrAbortHandler) // the caller must not take what it has for the whole answer
 	}
 	if r.ContentLength != 0 {

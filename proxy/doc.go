@@ -25,6 +25,7 @@
 //	               fault.go      what went wrong, as far as it matters to that
 //	  transport  transport.go  the wire
 //	  answer     rewrite.go    what the caller is told
+//	             truncated.go   one cut short is an error to every caller
 //	finish     chain.go      the Observers hear of it, once; a panic is answered for
 //
 // chain.go holds the steps in order. Each returns an error or lets the request

@@ -18,8 +18,8 @@ type connKey struct{}
 
 // conn is what is known of the connection that requests come in on.
 type conn struct {
+	net  net.Conn // nil where there is none
 	once sync.Once
-	net  net.Conn     // until it was looked at
 	user *policy.User // nil if it cannot be told
 }
 
@@ -57,7 +57,6 @@ func peerUser(ctx context.Context) *policy.User {
 		if c.user = lookUpUser(underneath(c.net)); c.user != nil {
 			c.user.Self = c.user.UID == uint32(os.Geteuid())
 		}
-		c.net = nil
 	})
 	return c.user
 }

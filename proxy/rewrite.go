@@ -50,7 +50,7 @@ func (u *Upstream) answer(resp *http.Response) error {
 	for i, location := range resp.Header["Location"] {
 		resp.Header["Location"][i] = u.relocate(location, x.prefix)
 	}
-	return nil
+	return readWhole(resp)
 }
 
 // relocate turns a Location that points into the upstream into a path under the
