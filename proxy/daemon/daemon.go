@@ -98,16 +98,7 @@ func Run(ctx context.Context, options Options) error {
 	outliveLog()
 	log.SetOutput(io.Discard) // net/http prints there what a broken upstream sent, and it may echo a token
 	d := &daemon{options: options, log: newLogger(cfg.Log, options.Log)}
-	flushed := make(chan struct{})
-	done := make(chan struct{})
-	go func() { // ends with Run, which waits for it
-		d.log.out.flushing(done)
-		close(flushed)
-	}()
-	defer func() {
-		close(done)
-		<-flushed
-	}()
+	defer d.log.out.start()()
 	if err := d.build(cfg); err != nil {
 		return err
 	}

@@ -1,11 +1,9 @@
 package daemon
 
 import (
-	"bufio"
+	"bytes"
 	"io"
 	"os"
-	"sync"
-	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -22,8 +20,6 @@ var (
 )
 
 const (
-	logBuffer     = 64 << 10
-	logFlushEvery = 100 * time.Millisecond
 	maxLoggedPath = 256
 	logTimeFormat = "2006-01-02T15:04:05.000Z07:00"
 )
@@ -32,25 +28,35 @@ const (
 // the contract: never a query, a header, a token or a secret.
 type logger struct {
 	zerolog.Logger
-	out    *buffer
+	out    *queue
 	access bool
 }
 
+// newLogger returns a logger whose lines wait in its queue until that is started.
 func newLogger(cfg LogConfig, out io.Writer) *logger {
-	buffered := &buffer{out: bufio.NewWriterSize(out, logBuffer), target: out}
-	var target io.Writer = buffered
-	terminal := isTerminal(out)
-	if cfg.Format == "console" || cfg.Format == "auto" && terminal {
-		target = zerolog.ConsoleWriter{Out: buffered, NoColor: !terminal || os.Getenv("NO_COLOR") != "", TimeFormat: time.TimeOnly}
+	var line bytes.Buffer // of the queue's own, which is written by one goroutine
+	note := cfg.logger(&line, isTerminal(out))
+	lines := newQueue(out, func(lost uint64) []byte {
+		line.Reset()
+		note.Warn().Uint64("lines", lost).Msg("log lines were lost")
+		return line.Bytes()
+	})
+	return &logger{cfg.logger(lines, isTerminal(out)), lines, cfg.Access}
+}
+
+// logger returns what writes lines as the configuration wants them.
+func (c LogConfig) logger(target io.Writer, terminal bool) zerolog.Logger {
+	if c.Format == "console" || c.Format == "auto" && terminal {
+		target = zerolog.ConsoleWriter{Out: target, NoColor: !terminal || os.Getenv("NO_COLOR") != "", TimeFormat: time.TimeOnly}
 	}
-	level, err := zerolog.ParseLevel(cfg.Level)
+	level, err := zerolog.ParseLevel(c.Level)
 	if err != nil {
 		level = zerolog.InfoLevel
 	}
 	stamp := zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) {
 		e.Str(zerolog.TimestampFieldName, time.Now().UTC().Format(logTimeFormat))
 	})
-	return &logger{zerolog.New(target).Level(level).Hook(stamp), buffered, cfg.Access}
+	return zerolog.New(target).Level(level).Hook(stamp)
 }
 
 func isTerminal(stream any) bool {
@@ -149,48 +155,4 @@ func printable(text string) string {
 		runes = append(runes, r)
 	}
 	return string(runes)
-}
-
-// buffer holds log lines for a moment, so that a request does not cost a write(2).
-type buffer struct {
-	mu     sync.Mutex // guards out
-	out    *bufio.Writer
-	target io.Writer
-
-	dropped atomic.Uint64 // writes to target that failed, with the lines they had
-}
-
-// Write takes a line. What cannot be written is lost: logs fail open.
-func (b *buffer) Write(line []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if _, err := b.out.Write(line); err != nil {
-		b.dropped.Add(1)
-		b.out.Reset(b.target) // or the error would stay, and with it no line ever be written
-	}
-	return len(line), nil
-}
-
-func (b *buffer) flush() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err := b.out.Flush(); err != nil {
-		b.dropped.Add(1)
-		b.out.Reset(b.target)
-	}
-}
-
-// flushing flushes until done is closed, and once more then.
-func (b *buffer) flushing(done <-chan struct{}) {
-	ticker := time.NewTicker(logFlushEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			b.flush()
-		case <-done:
-			b.flush()
-			return
-		}
-	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"bearerd/credentials"
@@ -82,58 +81,11 @@ func TestLog_TellsOfConsentAlsoWithoutAccessLines(t *testing.T) {
 	}
 }
 
-func TestLog_LinesAppearSoonAndAtTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
-		l := newLogger(LogConfig{Level: "info", Format: "json", Access: true}, &out)
-		done := make(chan struct{})
-		go l.out.flushing(done)
-		l.Info().Msg("first")
-		time.Sleep(2 * logFlushEvery)
-		synctest.Wait()
-		if !strings.Contains(out.String(), "first") {
-			t.Errorf("after %v there is %q", 2*logFlushEvery, out.String())
-		}
-		l.Info().Msg("second")
-		close(done)
-		synctest.Wait()
-		if !strings.Contains(out.String(), "second") {
-			t.Errorf("at the end there is %q", out.String())
-		}
-	})
-}
-
 func TestPrintable_BoundsAndDisarms(t *testing.T) {
 	if got := printable(strings.Repeat("é", 1000)); len([]rune(got)) != maxLoggedPath {
 		t.Errorf("%d characters of 1000, want %d", len([]rune(got)), maxLoggedPath)
 	}
 	if got := printable("a\nb\x00c\xffd"); got != "a·b·c\ufffdd" {
 		t.Errorf("printable gives %q", got)
-	}
-}
-
-// failingOnce is a disk that was full for a moment.
-type failingOnce struct {
-	bytes.Buffer
-	failed bool
-}
-
-func (f *failingOnce) Write(p []byte) (int, error) {
-	if !f.failed {
-		f.failed = true
-		return 0, errors.New("no space left on device")
-	}
-	return f.Buffer.Write(p)
-}
-
-func TestLog_AFailedWriteLosesOnlyItself(t *testing.T) {
-	var out failingOnce
-	l := newLogger(LogConfig{Level: "info", Format: "json"}, &out)
-	for _, message := range []string{"lost", "kept"} {
-		l.Info().Msg(message)
-		l.out.flush()
-	}
-	if text := out.String(); strings.Contains(text, "lost") || !strings.Contains(text, "kept") {
-		t.Errorf("after one failed write there is %q, want the second line", text)
 	}
 }
