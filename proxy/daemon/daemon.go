@@ -96,9 +96,11 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	outliveLog()
-	log.SetOutput(io.Discard) // net/http prints there what a broken upstream sent, and it may echo a token
 	d := &daemon{options: options, log: newLogger(cfg.Log, options.Log)}
 	defer d.log.out.start()()
+	log.SetFlags(0)
+	log.SetOutput(newLibraryLog(d.log))
+	defer log.SetOutput(io.Discard)
 	if err := d.build(cfg); err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log"
 	"net"
@@ -132,6 +131,6 @@ func newServer(handler http.Handler) *http.Server {
 		IdleTimeout:                  60 * time.Second,
 		MaxHeaderBytes:               28 << 10,
 		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     log.New(io.Discard, "", 0), // its lines quote callers' bytes
+		ErrorLog:                     log.Default(), // a libraryLog, see Run
 	}
 }
