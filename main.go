@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -31,6 +32,8 @@ const (
 	exitConfig      = 78
 	exitInterrupted = 130
 )
+
+const complainTime = time.Second
 
 func main() { os.Exit(execute()) }
 
@@ -52,24 +55,38 @@ func execute() int {
 	}
 	if errors.As(err, &command) {
 		if command.Err != nil {
-			fmt.Fprintln(os.Stderr, command.Err)
+			complain(command.Err)
 		}
 		return command.Code
 	}
-	fmt.Fprintln(os.Stderr, err)
+	complain(err)
 	switch {
 	case errors.As(err, &mistakes):
-		fmt.Fprintln(os.Stderr, mistakes.Count()+"; bearerd did not start")
+		complain(mistakes.Count() + "; bearerd did not start")
 		return exitConfig
 	case errors.As(err, &address), errors.Is(err, daemon.ErrNoDaemon), errors.As(err, &token) && token.Status == 0 && !token.Class.Permanent():
 		return exitUnavailable
 	case errors.Is(err, daemon.ErrSecondSignal), errors.Is(err, daemon.ErrInterrupted):
 		return exitInterrupted
 	case errors.As(err, &used), ran == root:
-		fmt.Fprintf(os.Stderr, "Run %s --help.\n", ran.CommandPath())
+		complain("Run " + ran.CommandPath() + " --help.")
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// complain prints a line to standard error. It does not wait for ever: that may be
+// a pipe which nobody reads, and the process is about to end.
+func complain(what any) {
+	printed := make(chan struct{})
+	go func() { // ends with the process, at the latest
+		fmt.Fprintln(os.Stderr, what)
+		close(printed)
+	}()
+	select {
+	case <-printed:
+	case <-time.After(complainTime):
+	}
 }
 
 // usageError is a command line that makes no sense.

@@ -56,6 +56,7 @@ var rooms = map[string]string{
 	"golang.org/x/time/rate":                                    "policy/limit.go",
 	"github.com/rs/zerolog":                                     "proxy/daemon/log.go",
 	"github.com/mattn/go-isatty":                                "proxy/daemon/log.go",
+	"github.com/KimMachineGun/automemlimit/memlimit":            "proxy/daemon/memory.go",
 	"go.yaml.in/yaml/v4":                                        "proxy/daemon/load.go",
 	"github.com/spf13/cobra":                                    "main.go",
 	"github.com/spf13/pflag":                                    "main.go",

@@ -101,6 +101,7 @@ func Run(ctx context.Context, options Options) error {
 	log.SetFlags(0)
 	log.SetOutput(newLibraryLog(d.log))
 	defer log.SetOutput(io.Discard)
+	boundMemory(d.log)
 	if err := d.build(cfg); err != nil {
 		return err
 	}
