@@ -274,6 +274,9 @@ func TestUnit_SaysWhatBearerdDoes(t *testing.T) {
 	if stop, err := time.ParseDuration(strings.Join(settings["TimeoutStopSec"], "") + "s"); err != nil || stop <= drain.Delay+drain.Timeout {
 		t.Errorf("TimeoutStopSec is %v (%v), want longer than a drain of %v", stop, err, drain.Delay+drain.Timeout)
 	}
+	if got, want := settings["Environment"], "TERMINATION_GRACE="+settings["TimeoutStopSec"][0]; len(got) != 1 || got[0] != want {
+		t.Errorf("Environment is %q, want %s", got, want)
+	}
 }
 
 func TestUnit_IsRightToSystemd(t *testing.T) {

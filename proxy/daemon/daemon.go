@@ -111,6 +111,7 @@ func Run(ctx context.Context, options Options) error {
 	if cfg.localMeansEverybody() {
 		d.log.Warn().Msg("this machine has several users, and callers: [local] is any of them; for yourself alone add {name: me, user: self} under policy.callers and write callers: [me]")
 	}
+	checkGrace(d.log, os.Getenv(graceVariable), cfg.Proxy.Drain)
 	if err := d.listen(); err != nil {
 		return err
 	}

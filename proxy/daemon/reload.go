@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"os"
 	"slices"
 
 	"bearerd/proxy"
@@ -59,6 +60,7 @@ func (d *daemon) reload(next loaded) {
 		d.log.Error().AnErr("err", err).Msg("config not reloaded, the old one stays")
 	default:
 		d.log.Info().Msg("config reloaded")
+		checkGrace(d.log, os.Getenv(graceVariable), cfg.Proxy.Drain)
 	}
 }
 
