@@ -15,7 +15,8 @@ var unsentPauses = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond
 
 // repeat is the RoundTripper that sends a request again where that does nothing twice:
 // one that never left, whatever it is, and once one whose connection broke before an
-// answer, if it only reads or is known to be idempotent. Answers are never a reason:
+// answer, if it only reads, is known to be idempotent, or of whose body nothing left:
+// nobody executes half a request. Answers are never a reason:
 // callers know best whether a 503 or a 429 is to be tried again. That is RFC 9110
 // §9.2.2, but for PUT and DELETE, of which services differ. Beneath it the transport
 // tries again by itself what met the end of a connection that was kept for it.
@@ -38,7 +39,7 @@ func (r repeat) RoundTrip(req *http.Request) (*http.Response, error) {
 				return nil, err
 			}
 			pauses = pauses[1:]
-		case kind == faultBroken && !broke && x.isIdempotent():
+		case kind == faultBroken && !broke && (x.isIdempotent() || x.body.isAhead()):
 			broke = true
 		default:
 			return nil, err

@@ -134,3 +134,45 @@ func TestRepeat_NoAnswerIsAReason(t *testing.T) {
 		}
 	}
 }
+
+// Of a body that was asked about first nothing may have left, and nobody executes a
+// request that is not whole.
+func TestRepeat_WhatHasNoBodyYetIsSentAgain(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	received := make(chan int64, 2)
+	var serving sync.WaitGroup
+	t.Cleanup(serving.Wait)
+	t.Cleanup(func() { _ = l.Close() })
+	serving.Go(func() {
+		for first := true; ; first = false {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			req, err := http.ReadRequest(bufio.NewReader(conn))
+			if err != nil || req.Header.Get("Expect") == "" {
+				t.Errorf("the upstream received %v, %v", req, err)
+			}
+			if first {
+				_ = conn.(*net.TCPConn).SetLinger(0)
+				_ = conn.Close()
+				continue
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 100 Continue\r\n\r\n")
+			n, _ := io.Copy(io.Discard, req.Body)
+			received <- n
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			_ = conn.Close()
+		}
+	})
+	r := newRig(t, to(t, "http://"+l.Addr().String()))
+	if got := r.upload(3<<20, false); got.status != 200 {
+		t.Fatalf("answered %d %s", got.status, got.code())
+	}
+	if n := <-received; n != 3<<20 {
+		t.Errorf("the upstream received %d bytes", n)
+	}
+}

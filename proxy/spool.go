@@ -40,6 +40,9 @@ type body struct {
 // begun reports whether the caller was asked for it.
 func (b *body) begun() bool { return b.looked || b.stream != nil && b.stream.isBegun() }
 
+// isAhead reports whether it has yet to be sent, every byte of it.
+func (b *body) isAhead() bool { return b.stream != nil && !b.stream.isBegun() }
+
 // ended reports whether all of it was read.
 func (b *body) ended() bool { return b.whole || b.stream != nil && b.stream.ended.Load() }
 
