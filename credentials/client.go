@@ -33,7 +33,7 @@ func newClient(cfg ClientConfig, deps Deps) (*client, error) {
 	}
 	transport := deps.Transport
 	if cfg.TLS != (TLSConfig{}) || cfg.egress.Reveal() != "" {
-		settings, err := cfg.TLS.settings()
+		settings, err := cfg.TLS.Settings()
 		if err != nil {
 			return nil, err
 		}
@@ -195,8 +195,8 @@ func (s *secrets) first() Secret {
 	return Secret{}
 }
 
-// TLSConfig is how a connection to a token endpoint is secured beside the usual
-// way. What it names is read anew: the certificate and key for each connection,
+// TLSConfig is how a connection to a token endpoint or an upstream is secured beside
+// the usual way. What it names is read anew: the certificate and key for each connection,
 // the authorities when the configuration is loaded.
 type TLSConfig struct {
 	CA          Reference `yaml:"ca"`          // certificates (PEM) of authorities to trust instead of the system's
@@ -204,7 +204,8 @@ type TLSConfig struct {
 	Key         Reference `yaml:"key"`
 }
 
-func (t TLSConfig) resolve(path []any, m Mistakes) {
+// Resolve notes what is wrong with t, and with the files that it names.
+func (t TLSConfig) Resolve(path []any, m Mistakes) {
 	if (t.Certificate == "") != (t.Key == "") {
 		m.Add(path, "certificate and key go together; write both")
 		return
@@ -220,8 +221,9 @@ func (t TLSConfig) resolve(path []any, m Mistakes) {
 	}
 }
 
-// settings returns what crypto/tls needs.
-func (t TLSConfig) settings() (*tls.Config, error) {
+// Settings returns what crypto/tls needs, TLS 1.2 or newer. It reads the
+// authorities, which its error is about; RootCAs is nil where they are the system's.
+func (t TLSConfig) Settings() (*tls.Config, error) {
 	pool, err := t.pool()
 	if err != nil {
 		return nil, err

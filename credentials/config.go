@@ -2,7 +2,6 @@ package credentials
 
 import (
 	"maps"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -272,7 +271,7 @@ func (c *ClientConfig) resolve(path []any, m Mistakes) {
 		m.Add(append(path, "client_id"), "has a colon, which HTTP Basic cannot carry; write the id alone")
 	}
 	c.resolveProof(path, m)
-	c.TLS.resolve(append(path, "tls"), m)
+	c.TLS.Resolve(append(path, "tls"), m)
 	c.resolveEgress(append(path, "proxy_url"), m)
 	if c.Timeout < 0 || c.Timeout > time.Minute {
 		m.Add(append(path, "timeout"), "%v is not between 0s and 1m; write a duration such as 10s", c.Timeout)
@@ -389,16 +388,6 @@ func (c *ClientConfig) checkURL(path []any, m Mistakes) {
 	case !c.Private && IsPrivate(u.Hostname()):
 		m.Add(path, "%q is on this machine or a private network; write private: true beside it if it is meant", text)
 	}
-}
-
-// IsPrivate reports whether a URL's host is written as an address that the Internet
-// does not route, or as this machine's name.
-func IsPrivate(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	addr = addr.Unmap()
-	name := strings.ToLower(strings.TrimSuffix(host, "."))
-	return name == "localhost" || strings.HasSuffix(name, ".localhost") ||
-		err == nil && (addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified() || addr.IsMulticast())
 }
 
 func (t *TokenConfig) resolve(path []any, clients map[string]ClientConfig, m Mistakes) {
