@@ -32,6 +32,9 @@ func newClient(cfg ClientConfig, deps Deps) (*client, error) {
 		return nil, fmt.Errorf("unknown auth %q", cfg.Auth)
 	}
 	transport := deps.Transport
+	if cfg.Private && deps.Private != nil {
+		transport = deps.Private
+	}
 	if cfg.TLS != (TLSConfig{}) || cfg.egress.Reveal() != "" {
 		settings, err := cfg.TLS.Settings()
 		if err != nil {
@@ -40,7 +43,7 @@ func newClient(cfg ClientConfig, deps Deps) (*client, error) {
 		if deps.NewTransport == nil {
 			return nil, errors.New("no transport of its own can be made for a client")
 		}
-		if transport, err = deps.NewTransport(settings, cfg.egress); err != nil {
+		if transport, err = deps.NewTransport(settings, cfg.egress, cfg.Private); err != nil {
 			return nil, err
 		}
 		c.roots = settings.RootCAs

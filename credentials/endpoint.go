@@ -248,6 +248,8 @@ func describe(err error) string {
 		timeout interface{ Timeout() bool }
 	)
 	switch {
+	case errors.Is(err, ErrAddressRefused):
+		return "its host name leads to this machine or a private network; write private: true beside it if it is meant"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "no answer in time"
 	case errors.As(err, &dns):

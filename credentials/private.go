@@ -1,9 +1,14 @@
 package credentials
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 )
+
+// ErrAddressRefused is why no connection was made to an address that the Internet
+// does not route: whatever name led there, nobody said that it is meant.
+var ErrAddressRefused = errors.New("the address is on this machine or a private network, which needs private: true")
 
 // unrouted are addresses that the Internet does not route, beside those that
 // net/netip knows of: what answers at one is this machine, a neighbour, or whatever

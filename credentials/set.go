@@ -18,9 +18,13 @@ import (
 // Deps are what a Set needs from others. Observe may be nil.
 type Deps struct {
 	Transport http.RoundTripper // to the token endpoints; comparable, as a pointer is
+	// Private is the way to endpoints that may be on this machine or a private
+	// network: those of clients that say so. Nil: Transport.
+	Private http.RoundTripper
 	// NewTransport makes one for a client with TLS settings or a forward proxy (""
-	// for the usual way) of its own. It may be nil where no client has.
-	NewTransport func(settings *tls.Config, proxyURL Secret) (http.RoundTripper, error)
+	// for the usual way) of its own, to private addresses too if that is so. It may
+	// be nil where no client has.
+	NewTransport func(settings *tls.Config, proxyURL Secret, private bool) (http.RoundTripper, error)
 	UserAgent    string
 	Observe      Observer
 	// ObserveConsent is told of each request for consent, once; it may be nil.

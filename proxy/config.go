@@ -90,6 +90,21 @@ func (c *Config) Resolve(m Mistakes) {
 	c.resolveEgress(m)
 }
 
+// SecretVariables returns the environment variables that c's secrets are kept in.
+func (c Config) SecretVariables() []string {
+	references := []string{c.ProxyURL} // which may hold a password
+	for _, name := range names(c.Upstreams) {
+		references = append(references, string(c.Upstreams[name].TLS.Key))
+	}
+	var variables []string
+	for _, reference := range references {
+		if name, ok := strings.CutPrefix(reference, "env:"); ok {
+			variables = append(variables, name)
+		}
+	}
+	return variables
+}
+
 // taken notes a value that an earlier upstream has.
 func taken(seen map[string]string, value, name string, path []any, m Mistakes) {
 	if other := seen[value]; other != "" && value != "" {

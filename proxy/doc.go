@@ -23,7 +23,12 @@
 //	  breaker    breaker.go    an upstream that keeps failing is left alone
 //	  repeat     repeat.go     once more, where that does nothing twice
 //	               fault.go      what went wrong, as far as it matters to that
-//	  transport  transport.go  the wire
+//	  transport  way.go        how requests get to one upstream, kept over reloads:
+//	               places.go      how many may be on their way at once
+//	               wire.go        its connections, and whether it heard of a request
+//	               dial.go        how they are opened, and where they may lead
+//	               transport.go   what they are like
+//	               egress.go      the way out, straight or through a forward proxy
 //	  answer     rewrite.go    what the caller is told
 //	             truncated.go   one cut short is an error to every caller
 //	finish     chain.go      the Observers hear of it, once; a panic is answered for

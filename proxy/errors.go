@@ -73,6 +73,7 @@ var statuses = map[string]int{
 	"upstream_unreachable":       http.StatusBadGateway,
 	"upstream_invalid":           http.StatusBadGateway,
 	"outcome_unknown":            http.StatusBadGateway,
+	"address_refused":            http.StatusBadGateway,
 	"upstream_timeout":           http.StatusGatewayTimeout,
 	"internal":                   http.StatusInternalServerError,
 }
@@ -202,6 +203,10 @@ func wireError(x *Exchange, cause error) *Error {
 	name := "upstream " + x.Upstream
 	switch faultOf(cause) {
 	case faultUnsent:
+		if errors.Is(cause, errAddressRefused) {
+			return &Error{Code: "address_refused", Key: "proxy.upstreams.private", Err: errors.New("connecting"),
+				Detail: name + ": its host name leads to this machine or a private network; write private: true beside its url if it is meant"}
+		}
 		return &Error{Code: "upstream_unreachable", Detail: name + unsentDetail(cause), Err: errors.New("connecting")}
 	case faultRefused:
 		if x.isIdempotent() { // it may as well have been done

@@ -40,16 +40,6 @@ func faultOf(err error) fault {
 	return faultBroken
 }
 
-// isUnsent reports whether an error is from before there was a connection.
-func isUnsent(err error) bool {
-	var (
-		dns     *net.DNSError
-		op      *net.OpError
-		badCert *tls.CertificateVerificationError
-	)
-	return errors.As(err, &dns) || errors.As(err, &badCert) || errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
-}
-
 // unsentDetail says why a request could not even be sent.
 func unsentDetail(err error) string {
 	var (
@@ -61,6 +51,8 @@ func unsentDetail(err error) string {
 		return ": its host name was not found; check the network and the url"
 	case errors.As(err, &badCert):
 		return ": its TLS certificate is not trusted"
+	case isRefusedCertificate(err):
+		return " refused bearerd's TLS certificate, or wants one; see tls"
 	}
 	return " cannot be reached; check the network, the url and proxy_url"
 }
@@ -75,7 +67,7 @@ func mayPass(err error) bool {
 	switch {
 	case errors.As(err, &dns):
 		return !dns.IsNotFound && !dns.IsTimeout
-	case errors.As(err, &badCert), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, errAddressRefused), errors.As(err, &badCert), isRefusedCertificate(err), errors.As(err, &timeout) && timeout.Timeout():
 		return false
 	}
 	return true

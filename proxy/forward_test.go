@@ -464,8 +464,14 @@ func TestReload_UnchangedUpstreamKeepsItsConnections(t *testing.T) {
 	s.upstreams = map[string]proxy.UpstreamConfig{"up": {URL: server.URL + "/v2", InsecureHTTP: true, Private: true}}
 	r.Reload(r.parts(s))
 	r.do("GET", "/up/a", "")
+	if got := opened.Load(); got != 1 {
+		t.Errorf("an upstream with another path on the same host used %d connections in all, want the one", got)
+	}
+	s.upstreams["up"] = proxy.UpstreamConfig{URL: server.URL, InsecureHTTP: true, Private: true, Tuning: proxy.TuningConfig{Idle: time.Minute}}
+	r.Reload(r.parts(s))
+	r.do("GET", "/up/a", "")
 	if got := opened.Load(); got != 2 {
-		t.Errorf("a changed upstream used %d connections in all, want a second one", got)
+		t.Errorf("an upstream that is connected to otherwise used %d connections in all, want a second one", got)
 	}
 }
 

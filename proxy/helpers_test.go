@@ -150,7 +150,7 @@ func (r *rig) parts(s settings) (proxy.Config, proxy.Deps, map[string]string) {
 	cfg.Listeners, cfg.Upstreams = []proxy.ListenerConfig{s.listener}, s.upstreams
 	cfg.Resolve(failing{r.t})
 	s.credentials.Resolve(failing{r.t})
-	transport := proxy.NewTransport(nil)
+	transport := proxy.NewTransport(proxy.TransportConfig{Private: true})
 	r.t.Cleanup(transport.CloseIdleConnections)
 	set, err := credentials.NewSet(s.credentials, credentials.Deps{Transport: transport, KnownScopes: s.scopes, Observe: func(renewal credentials.Renewal) {
 		r.mu.Lock()

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"maps"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -22,6 +23,8 @@ type Deps struct {
 	// that is not by grant. Nil: no consent is granted, as nobody knows to what.
 	Asked  func(credential string) []string
 	Egress Egress // the way out; nil: straight
+	// Resolver is who is asked for upstreams' addresses; nil: the system.
+	Resolver *net.Resolver
 	// Verifiers check bearer tokens that tell who calls; the first that claims one
 	// checks it.
 	Verifiers []policy.Verifier
@@ -59,7 +62,8 @@ type table struct {
 	// knowsUsers says that callers are told by the user at the other end.
 	knowsUsers bool
 	upstreams  map[string]*Upstream
-	bounds     map[string]bound // by credential
+	circuits   map[string]*circuit // by origin
+	bounds     map[string]bound    // by credential
 	router     router
 }
 
@@ -72,7 +76,7 @@ func New(cfg Config, deps Deps, bindings map[string]string) *Proxy {
 }
 
 // Reload replaces the whole table at once. Upstreams that are the same keep
-// their connections and their breaker.
+// their connections, and breakers what they know of where they lead.
 func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 	old := p.table.Load()
 	t := &table{
@@ -81,15 +85,13 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 		upstreams: map[string]*Upstream{},
 		bounds:    map[string]bound{},
 	}
+	ways := newWays(cfg, deps, old)
+	t.circuits = ways.circuits
 	needs := deps.Policy.Needs()
 	t.knowsUsers = needs.Users || needs.Groups
 	var hostRoutes []string
 	for name, u := range cfg.Upstreams {
-		var before *Upstream
-		if old != nil {
-			before = old.upstreams[name]
-		}
-		t.upstreams[name] = newUpstream(name, u, cfg.way(deps.Egress), before)
+		t.upstreams[name] = newUpstream(name, u, ways.to(name, u))
 		if u.Host != "" {
 			hostRoutes = append(hostRoutes, u.Host)
 		}
@@ -119,10 +121,13 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 func (p *Proxy) Listener(index int) http.Handler { return &Listener{p, index} }
 
 // Breakers returns the state of each upstream's breaker: closed, half-open, open.
+// Upstreams whose breaker is not enabled are not among them.
 func (p *Proxy) Breakers() map[string]string {
 	states := map[string]string{}
 	for name, u := range p.table.Load().upstreams {
-		states[name] = u.way.breaker.circuit.State().String()
+		if state := u.way.breaker.state(); state != "" {
+			states[name] = state
+		}
 	}
 	return states
 }
@@ -140,8 +145,8 @@ func (p *Proxy) Close() { p.table.Load().closeUnused(&table{}) }
 // still in use close when they have been idle for a while.
 func (t *table) closeUnused(next *table) {
 	for name, u := range t.upstreams {
-		if other := next.upstreams[name]; other == nil || other.way != u.way {
-			u.way.transport.CloseIdleConnections()
+		if other := next.upstreams[name]; other == nil || other.way.wire != u.way.wire {
+			u.way.wire.closeIdle()
 		}
 	}
 }

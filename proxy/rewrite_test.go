@@ -124,7 +124,7 @@ func withExchange(t *testing.T) *http.Request {
 }
 
 func TestBreaker_IsToldOfPanics(t *testing.T) {
-	b := newBreaker(&tripper{do: func(*http.Request) (*http.Response, error) { panic("transport") }})
+	b := &breaker{&tripper{do: func(*http.Request) (*http.Response, error) { panic("transport") }}, newCircuit()}
 	panicked, refused := 0, 0
 	for range 2 * breakerMinimum {
 		req := withExchange(t)
@@ -164,7 +164,7 @@ func TestBreaker_CountsWhatIsTheUpstreamsFault(t *testing.T) {
 		{"no answer", &tripper{do: func(*http.Request) (*http.Response, error) { return nil, errors.New("reset") }}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := newBreaker(tt.next)
+			b := &breaker{tt.next, newCircuit()}
 			for range 3 * breakerMinimum {
 				req := withExchange(t)
 				resp, err := b.RoundTrip(req)

@@ -14,7 +14,7 @@ import (
 )
 
 func TestRepeat_WhatNeverLeftIsTriedAgain(t *testing.T) {
-	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	refused := &unsentError{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}
 	for _, tt := range []struct {
 		name   string
 		err    error
@@ -25,11 +25,12 @@ func TestRepeat_WhatNeverLeftIsTriedAgain(t *testing.T) {
 		{"once", refused, 1, 2, 50 * time.Millisecond},
 		{"twice", refused, 2, 3, 250 * time.Millisecond},
 		{"for ever", refused, 9, 3, 250 * time.Millisecond},
-		{"through a forward proxy", &net.OpError{Op: "proxyconnect", Err: io.EOF}, 1, 2, 50 * time.Millisecond},
-		{"no such name", &net.OpError{Op: "dial", Err: &net.DNSError{IsNotFound: true}}, 9, 1, 0},
-		{"a resolver that is away", &net.OpError{Op: "dial", Err: &net.DNSError{IsTemporary: true}}, 1, 2, 50 * time.Millisecond},
-		{"nobody there", &net.OpError{Op: "dial", Err: timedOut{}}, 9, 1, 0},
-		{"a stranger", &tls.CertificateVerificationError{}, 9, 1, 0},
+		{"through a forward proxy", &unsentError{&net.OpError{Op: "proxyconnect", Err: io.EOF}}, 1, 2, 50 * time.Millisecond},
+		{"no such name", &unsentError{&net.OpError{Op: "dial", Err: &net.DNSError{IsNotFound: true}}}, 9, 1, 0},
+		{"a resolver that is away", &unsentError{&net.OpError{Op: "dial", Err: &net.DNSError{IsTemporary: true}}}, 1, 2, 50 * time.Millisecond},
+		{"nobody there", &unsentError{&net.OpError{Op: "dial", Err: timedOut{}}}, 9, 1, 0},
+		{"an address that is refused", &unsentError{&net.OpError{Op: "dial", Err: errAddressRefused}}, 9, 1, 0},
+		{"a stranger", &unsentError{&tls.CertificateVerificationError{}}, 9, 1, 0},
 		{"after it was sent", &net.OpError{Op: "read", Err: syscall.ECONNRESET}, 9, 1, 0},
 		{"after somebody took it", io.ErrUnexpectedEOF, 9, 1, 0},
 		{"nobody knows", errors.New("something"), 9, 1, 0},

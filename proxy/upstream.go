@@ -36,7 +36,7 @@ type Upstream struct {
 	routes         []CredentialRoute // paths with a credential of their own
 }
 
-func newUpstream(name string, cfg UpstreamConfig, egress egressWay, before *Upstream) *Upstream {
+func newUpstream(name string, cfg UpstreamConfig, way *way) *Upstream {
 	base, err := url.Parse(cfg.URL)
 	if err != nil {
 		base = &url.URL{} // Resolve noted it; nothing is bound to such an origin
@@ -44,7 +44,7 @@ func newUpstream(name string, cfg UpstreamConfig, egress egressWay, before *Upst
 	u := &Upstream{
 		name: name, base: base, prefix: cfg.Prefix, host: cfg.Host,
 		credential: cfg.Credential, files: cfg.Path == "files",
-		way:            egress.to(cfg.URL, before),
+		way:            way,
 		limits:         cfg.Limits,
 		patience:       cfg.Tuning.BodyIdle,
 		headers:        cfg.Headers,

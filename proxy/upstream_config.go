@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"math"
 	"net/url"
 	"strings"
@@ -56,6 +57,8 @@ type UpstreamConfig struct {
 	TLS        credentials.TLSConfig `yaml:"tls"` // own authorities, and a certificate of bearerd's own; default: the system's, none
 	Breaker    BreakerConfig         `yaml:"breaker"`
 	Tuning     TuningConfig          `yaml:"tuning"`
+
+	settings *tls.Config // of TLS, read by resolve
 
 	// LoginRedirect says that a redirect to Globus's login page is how the
 	// upstream refuses a token. Set by preset collection.
@@ -172,6 +175,7 @@ func (u *UpstreamConfig) resolve(name string, path []any, m Mistakes) {
 	}
 	u.resolveLimits(append(path, "limits"), m)
 	u.resolveTuning(append(path, "tuning"), m)
+	u.resolveTLS(append(path, "tls"), m)
 	for i, text := range u.Idempotent {
 		if _, err := policy.ParsePattern(text); err != nil {
 			m.Add(append(path, "idempotent", i), "%q %v", text, err)
@@ -251,8 +255,25 @@ func (u *UpstreamConfig) resolveTuning(path []any, m Mistakes) {
 		if *one.value < 0 {
 			m.Add(append(path, one.key), "%v is negative; write a duration such as %v", *one.value, one.usual)
 		}
-		if *one.value == 0 {
-			*one.value = one.usual
-		}
+	}
+	t.fill()
+	if t.HTTP2 && u.isPlain() {
+		m.Add(append(path, "http2"), "a url of http:// is asked in HTTP/1.1 alone; leave it out")
+	}
+}
+
+func (u *UpstreamConfig) isPlain() bool { return strings.HasPrefix(strings.ToLower(u.URL), "http://") }
+
+func (u *UpstreamConfig) resolveTLS(path []any, m Mistakes) {
+	if u.TLS == (credentials.TLSConfig{}) {
+		return
+	}
+	if u.isPlain() {
+		m.Add(path, "a url of http:// is asked without TLS; leave it out, or write https://")
+		return
+	}
+	u.TLS.Resolve(path, m)
+	if settings, err := u.TLS.Settings(); err == nil { // else Resolve noted it
+		u.settings = settings
 	}
 }

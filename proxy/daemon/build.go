@@ -58,9 +58,9 @@ func (d *daemon) build(cfg *Config) error {
 			Dropped:  d.log.out.dropped.Load, Version: d.options.Version, Go: runtime.Version(),
 		})
 	}
-	way := d.way
-	if way == nil || !cfg.Proxy.SameEgress(d.config.Proxy) {
-		way = proxy.NewTransport(egress)
+	to := d.endpoints
+	if to == nil || !cfg.Proxy.SameEgress(d.config.Proxy) {
+		to = newEndpoints(egress)
 	}
 	kept, err := openStore(d.options.ConfigPath, cfg.Credentials.Store, d.store)
 	if err != nil {
@@ -72,7 +72,7 @@ func (d *daemon) build(cfg *Config) error {
 		}
 	}()
 	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{
-		Transport: way, NewTransport: ownTransport(egress), UserAgent: "bearerd/" + d.options.Version,
+		Transport: to.public, Private: to.private, NewTransport: ownTransport(egress), UserAgent: "bearerd/" + d.options.Version,
 		Observe: d.renewed, ObserveConsent: d.consented, Store: kept.Store, ObserveStore: d.storeFailed, KnownScopes: presetScopes(),
 	}, d.set)
 	if err != nil {
@@ -96,13 +96,13 @@ func (d *daemon) build(cfg *Config) error {
 	} else {
 		d.proxy.Reload(cfg.Proxy, deps, cfg.bindings)
 	}
-	if d.way != nil && d.way != way {
-		d.way.CloseIdleConnections()
+	if d.endpoints != nil && d.endpoints != to {
+		d.endpoints.closeIdle()
 	}
 	if d.store != nil && d.store != kept {
 		d.retired = append(d.retired, d.store)
 	}
-	d.config, d.set, d.way, d.store = cfg, set, way, kept
+	d.config, d.set, d.endpoints, d.store = cfg, set, to, kept
 	d.verifying, d.limiter = verifiers, limiter
 	d.oldAudit.close(auditing)
 	d.oldAudit = d.audit.Swap(auditing)
@@ -111,10 +111,26 @@ func (d *daemon) build(cfg *Config) error {
 	return nil
 }
 
+// endpoints are the usual ways to token endpoints: to those that anybody could ask,
+// and to those of clients that say private: true.
+type endpoints struct{ public, private *http.Transport }
+
+func newEndpoints(egress proxy.Egress) *endpoints {
+	return &endpoints{
+		public:  proxy.NewTransport(proxy.TransportConfig{Egress: egress}),
+		private: proxy.NewTransport(proxy.TransportConfig{Egress: egress, Private: true}),
+	}
+}
+
+func (e *endpoints) closeIdle() {
+	e.public.CloseIdleConnections()
+	e.private.CloseIdleConnections()
+}
+
 // ownTransport makes the way to a token endpoint that has TLS settings or a forward
 // proxy of its own.
-func ownTransport(egress proxy.Egress) func(*tls.Config, credentials.Secret) (http.RoundTripper, error) {
-	return func(settings *tls.Config, proxyURL credentials.Secret) (http.RoundTripper, error) {
+func ownTransport(egress proxy.Egress) func(*tls.Config, credentials.Secret, bool) (http.RoundTripper, error) {
+	return func(settings *tls.Config, proxyURL credentials.Secret, private bool) (http.RoundTripper, error) {
 		way := egress
 		if proxyURL.Reveal() != "" {
 			u, err := url.Parse(proxyURL.Reveal())
@@ -123,8 +139,6 @@ func ownTransport(egress proxy.Egress) func(*tls.Config, credentials.Secret) (ht
 			}
 			way = proxy.Egress(http.ProxyURL(u))
 		}
-		transport := proxy.NewTransport(way)
-		transport.TLSClientConfig = settings
-		return transport, nil
+		return proxy.NewTransport(proxy.TransportConfig{Egress: way, TLS: settings, Private: private}), nil
 	}
 }

@@ -148,6 +148,10 @@ func (c *Config) secretPaths() [][]any {
 		path := []any{"proxy", "listeners", i, "tls"}
 		paths = append(paths, path, slices.Concat(path, []any{"client_ca"}))
 	}
+	for name := range c.Proxy.Upstreams {
+		path := []any{"proxy", "upstreams", name, "tls"}
+		paths = append(paths, path, slices.Concat(path, []any{"certificate"}), slices.Concat(path, []any{"ca"}))
+	}
 	paths = append(paths, []any{"policy", "identity", "kubernetes", "ca"}, []any{"policy", "identity", "kubernetes", "token"})
 	for name := range c.Policy.Identity.JWT {
 		paths = append(paths, []any{"policy", "identity", "jwt", name, "ca"})

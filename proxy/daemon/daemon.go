@@ -58,11 +58,11 @@ type daemon struct {
 
 	certificates []*certificates // of each server; nil for those without TLS
 
-	config  *Config // the one in force, and what was made of it
-	set     *credentials.Set
-	way     *http.Transport // to the token endpoints
-	store   *store
-	retired []*store // of configurations before, not closed yet
+	config    *Config // the one in force, and what was made of it
+	set       *credentials.Set
+	endpoints *endpoints // the ways to the token endpoints
+	store     *store
+	retired   []*store // of configurations before, not closed yet
 
 	verifying []policy.Verifier // what checks the tokens of callers
 	limiter   *policy.Limiter
@@ -211,7 +211,7 @@ func (d *daemon) serve(ctx context.Context, stops, reloads <-chan os.Signal) err
 		}
 	}
 	defer d.proxy.Close()
-	defer func() { d.way.CloseIdleConnections() }() // of the configuration that is then in force
+	defer func() { d.endpoints.closeIdle() }() // of the configuration that is then in force
 	err := d.heed(ctx, stops, reloads, failed)
 	d.closeServers()
 	return errors.Join(err, group.Wait())

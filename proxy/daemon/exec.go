@@ -84,10 +84,7 @@ func Exec(ctx context.Context, options ExecOptions) error {
 		}
 		child := exec.Command(program, options.Command[1:]...)
 		child.Args[0] = options.Command[0]
-		hidden := own.cfg.Credentials.SecretVariables()
-		if name, ok := strings.CutPrefix(own.cfg.Proxy.ProxyURL, "env:"); ok {
-			hidden = append(hidden, name) // it may hold a password
-		}
+		hidden := slices.Concat(own.cfg.Credentials.SecretVariables(), own.cfg.Proxy.SecretVariables())
 		child.Env = childEnvironment(os.Environ(), variables, hidden)
 		child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
 		childErr = runChild(child, func(s os.Signal) {

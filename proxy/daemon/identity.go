@@ -49,22 +49,20 @@ func (d *daemon) verifiers(cfg *Config, egress proxy.Egress) ([]policy.Verifier,
 	var all []policy.Verifier
 	for _, name := range sortedKeys(cfg.Policy.Identity.JWT) {
 		issuer := cfg.Policy.Identity.JWT[name]
-		transport := proxy.NewTransport(egress)
+		way := proxy.TransportConfig{Egress: egress, Private: issuer.Private}
 		if issuer.CA != "" {
 			pool, err := systemAnd(credentials.Reference(issuer.CA))
 			if err != nil {
 				return nil, err
 			}
-			transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+			way.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 		}
-		all = append(all, identity.NewJWT(name, issuer, transport))
+		all = append(all, identity.NewJWT(name, issuer, proxy.NewTransport(way)))
 	}
 	if k := cfg.Policy.Identity.Kubernetes; k != nil {
 		all = append(all, identity.NewKubernetes(*k, identity.KubernetesDeps{
 			Transport: func(settings *tls.Config) http.RoundTripper {
-				straight := proxy.NewTransport(nil) // the API server is in the cluster
-				straight.TLSClientConfig = settings
-				return straight
+				return proxy.NewTransport(proxy.TransportConfig{TLS: settings, Private: true}) // straight: the API server is in the cluster
 			},
 			Read: func(reference string) ([]byte, error) { return readIdentity(reference, *k) },
 		}))

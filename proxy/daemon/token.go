@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"bearerd/credentials"
-	"bearerd/proxy"
 )
 
 // TokenOptions say what PrintTokens does.
@@ -61,10 +60,10 @@ func PrintTokens(ctx context.Context, out io.Writer, options TokenOptions) error
 		return err
 	}
 	egress := cfg.Proxy.Egress(http.ProxyFromEnvironment)
-	way := proxy.NewTransport(egress)
-	defer way.CloseIdleConnections()
+	to := newEndpoints(egress)
+	defer to.closeIdle()
 	set, err := credentials.NewSet(cfg.Credentials, credentials.Deps{
-		Transport: way, NewTransport: ownTransport(egress), UserAgent: "bearerd/" + options.Version,
+		Transport: to.public, Private: to.private, NewTransport: ownTransport(egress), UserAgent: "bearerd/" + options.Version,
 	}, nil)
 	if err != nil {
 		return err

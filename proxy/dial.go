@@ -1,0 +1,150 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"bearerd/credentials"
+)
+
+// errAddressRefused is why a connection to an address that is not public was not made.
+var errAddressRefused = credentials.ErrAddressRefused
+
+// unsentError is what went wrong before a byte of the request was sent: the
+// upstream knows nothing of it.
+type unsentError struct{ err error }
+
+func (e *unsentError) Error() string { return "not sent: " + e.err.Error() }
+
+func (e *unsentError) Unwrap() error { return e.err }
+
+// isUnsent reports whether a request came to nothing before any of it was sent.
+func isUnsent(err error) bool {
+	var unsent *unsentError
+	return errors.As(err, &unsent)
+}
+
+// dialer opens a transport's connections.
+type dialer struct {
+	net.Dialer
+	egress   Egress
+	private  bool
+	settings *tls.Config   // to the servers
+	patience time.Duration // that a write may take
+
+	mu      sync.Mutex      // guards the field below
+	proxies map[string]bool // forward proxies' host:port: they may be anywhere, as the configuration names them
+}
+
+func newDialer(cfg TransportConfig) *dialer {
+	d := &dialer{
+		Dialer: net.Dialer{Timeout: cfg.Tuning.Dial, Resolver: cfg.Resolver},
+		egress: cfg.Egress, private: cfg.Private, settings: &tls.Config{}, patience: cfg.Tuning.BodyIdle,
+		proxies: map[string]bool{},
+	}
+	if cfg.TLS != nil {
+		d.settings = cfg.TLS.Clone()
+	}
+	d.settings.MinVersion = max(d.settings.MinVersion, tls.VersionTLS12)
+	d.settings.NextProtos = []string{"http/1.1"}
+	if cfg.Tuning.HTTP2 {
+		d.settings.NextProtos = []string{"h2", "http/1.1"}
+	}
+	return d
+}
+
+// proxyOf is the transport's Proxy.
+func (d *dialer) proxyOf(req *http.Request) (*url.URL, error) {
+	if d.egress == nil {
+		return nil, nil
+	}
+	through, err := d.egress(req)
+	if through != nil && err == nil {
+		port := through.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}[through.Scheme]
+		}
+		d.mu.Lock()
+		d.proxies[net.JoinHostPort(strings.ToLower(through.Hostname()), port)] = true
+		d.mu.Unlock()
+	}
+	return through, err
+}
+
+func (d *dialer) isProxy(address string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.proxies[strings.ToLower(address)]
+}
+
+// dial connects to a server or forward proxy by its host:port.
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	one := d.Dialer
+	if !d.private && !d.isProxy(address) {
+		one.ControlContext = onlyPublic
+	}
+	opened, err := one.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &outbound{opened, d.patience}, nil
+}
+
+// dialTLS connects with TLS, all within the time to connect. To a forward proxy
+// that is without what is the servers' own.
+func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
+	defer cancel()
+	opened, err := d.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	settings := d.settings.Clone()
+	if d.isProxy(address) {
+		settings = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	}
+	if settings.ServerName == "" {
+		settings.ServerName, _, err = net.SplitHostPort(address)
+	}
+	secured := tls.Client(opened, settings)
+	if err == nil {
+		err = secured.HandshakeContext(ctx)
+	}
+	if err != nil {
+		_ = opened.Close()
+		return nil, err
+	}
+	return secured, nil
+}
+
+// onlyPublic is asked about the address itself, after names were looked up, so that
+// no name leads where its address could not.
+func onlyPublic(_ context.Context, _, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil || credentials.IsPrivateAddress(at.Addr()) {
+		return errAddressRefused
+	}
+	return nil
+}
+
+// outbound is a connection that lets go of a server that stops reading what it is sent.
+type outbound struct {
+	net.Conn
+	patience time.Duration
+}
+
+func (c *outbound) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}

@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// minIdle is the shortest that connections are kept for, whatever an upstream says.
+const minIdle = 500 * time.Millisecond
+
+// wire is one upstream's connections: a RoundTripper whose errors say, by isUnsent,
+// whether the upstream heard of the request.
+type wire struct {
+	transport atomic.Pointer[http.Transport]
+
+	mu  sync.Mutex // guards the field below and what is stored in transport
+	cfg TransportConfig
+}
+
+func newWire(cfg TransportConfig) *wire {
+	w := &wire{cfg: cfg}
+	w.transport.Store(NewTransport(cfg))
+	return w
+}
+
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	var connected atomic.Bool // by the last attempt, of those that the transport makes by itself
+	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GetConn: func(string) { connected.Store(false) },
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
+	resp, err := w.transport.Load().RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		if !connected.Load() || isRefusedCertificate(err) {
+			err = &unsentError{err}
+		}
+		return nil, err
+	}
+	w.learn(resp)
+	return resp, nil
+}
+
+// isRefusedCertificate reports whether the upstream turned bearerd's certificate, or
+// the lack of one, away. With TLS 1.3 it says so when the request is on its way
+// already; without the handshake it has not read it (RFC 8446 §4.4.2.4).
+func isRefusedCertificate(err error) bool {
+	var alert *net.OpError
+	return errors.As(err, &alert) && alert.Op == "remote error" && strings.Contains(alert.Err.Error(), "certificate")
+}
+
+// learn heeds an upstream that announces to close idle connections earlier than
+// they would be let go of here: a request that meets its closing is lost, and of
+// some nobody could tell. Those opened so far are not used again.
+func (w *wire) learn(resp *http.Response) {
+	announced := resp.Header["Keep-Alive"]
+	if len(announced) == 0 || resp.ProtoMajor != 1 {
+		return
+	}
+	idle, ok := idleOf(announced[0])
+	if !ok {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if idle >= w.cfg.Tuning.Idle {
+		return
+	}
+	w.cfg.Tuning.Idle = idle
+	w.transport.Swap(NewTransport(w.cfg)).CloseIdleConnections()
+}
+
+// idleOf is how long a connection may be kept whose server says Keep-Alive:
+// timeout=SECONDS: a second less, for the time on the way, or of a long one a fifth.
+func idleOf(announced string) (time.Duration, bool) {
+	for parameter := range strings.SplitSeq(announced, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "timeout") {
+			continue
+		}
+		seconds, err := strconv.ParseUint(strings.TrimSpace(value), 10, 16)
+		if err != nil || seconds == 0 { // which some mean to be no bound
+			return 0, false
+		}
+		whole := time.Duration(seconds) * time.Second
+		return max(whole-max(time.Second, whole/5), minIdle), true
+	}
+	return 0, false
+}
+
+func (w *wire) closeIdle() { w.transport.Load().CloseIdleConnections() }
