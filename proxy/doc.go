@@ -4,6 +4,7 @@
 //
 //	begin      exchange.go   an Exchange is made, and a copy of the request that carries it
 //	guard      guard.go      method, framing, headers, Host; nothing ambiguous goes on
+//	             via.go        a request that has been here before
 //	             target.go     the request target, taken apart once from its bytes
 //	             browser.go    web pages, which are refused or let in by name
 //	identify   identify.go   who is calling (asks package policy)

@@ -75,6 +75,7 @@ var statuses = map[string]int{
 	"outcome_unknown":            http.StatusBadGateway,
 	"address_refused":            http.StatusBadGateway,
 	"upstream_timeout":           http.StatusGatewayTimeout,
+	"loop_refused":               http.StatusLoopDetected,
 	"internal":                   http.StatusInternalServerError,
 }
 

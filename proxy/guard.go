@@ -28,6 +28,9 @@ var connectionOptions = []string{"close", "keep-alive", "te", "upgrade", "http2-
 // guard refuses what two parsers could read differently, what no tool sends, and
 // what a web page makes a browser send. It fills Target and Query.
 func (t *table) guard(l *Listener, r *http.Request, x *Exchange) error {
+	if err := guardLoop(r.Header, l.proxy.pseudonym); err != nil {
+		return err
+	}
 	// A later request could hide in what one parser takes for a body and another
 	// does not; net/http does not tell whether both lengths were given.
 	x.closes = len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)

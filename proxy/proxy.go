@@ -44,6 +44,8 @@ type Proxy struct {
 	table    atomic.Pointer[table]
 	draining atomic.Bool
 	budget   budget
+	// pseudonym is this Proxy's own, in Via.
+	pseudonym string
 }
 
 // Listener is the handler for what comes in on one listener of the Config. All
@@ -70,7 +72,7 @@ type table struct {
 // New makes a Proxy of a Config that was resolved without mistakes. Bindings
 // says which upstream each credential is for; see Config.Bind.
 func New(cfg Config, deps Deps, bindings map[string]string) *Proxy {
-	p := &Proxy{budget: newBudget()}
+	p := &Proxy{budget: newBudget(), pseudonym: newPseudonym()}
 	p.Reload(cfg, deps, bindings)
 	return p
 }
@@ -91,7 +93,7 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 	t.knowsUsers = needs.Users || needs.Groups
 	var hostRoutes []string
 	for name, u := range cfg.Upstreams {
-		t.upstreams[name] = newUpstream(name, u, ways.to(name, u))
+		t.upstreams[name] = newUpstream(name, u, ways.to(name, u), p.pseudonym)
 		if u.Host != "" {
 			hostRoutes = append(hostRoutes, u.Host)
 		}

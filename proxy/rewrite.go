@@ -15,6 +15,7 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.URL = u.target(x.Path, x.Query)
 	pr.Out.Host = "" // the URL's
 	u.dropCallerHeaders(pr.Out.Header, pr.In.Header)
+	addVia(pr.Out.Header, pr.In, u.pseudonym)
 	if x.requiredHeader != "" {
 		delete(pr.Out.Header, x.requiredHeader) // it was for bearerd
 	}

@@ -24,6 +24,7 @@ type Upstream struct {
 	credential string // where the decision names none
 	files      bool
 	way        *way
+	pseudonym  string // bearerd's own, in Via
 
 	limits     LimitsConfig
 	patience   time.Duration    // with bodies that bring nothing
@@ -36,7 +37,7 @@ type Upstream struct {
 	routes         []CredentialRoute // paths with a credential of their own
 }
 
-func newUpstream(name string, cfg UpstreamConfig, way *way) *Upstream {
+func newUpstream(name string, cfg UpstreamConfig, way *way, pseudonym string) *Upstream {
 	base, err := url.Parse(cfg.URL)
 	if err != nil {
 		base = &url.URL{} // Resolve noted it; nothing is bound to such an origin
@@ -44,7 +45,7 @@ func newUpstream(name string, cfg UpstreamConfig, way *way) *Upstream {
 	u := &Upstream{
 		name: name, base: base, prefix: cfg.Prefix, host: cfg.Host,
 		credential: cfg.Credential, files: cfg.Path == "files",
-		way:            way,
+		way: way, pseudonym: pseudonym,
 		limits:         cfg.Limits,
 		patience:       cfg.Tuning.BodyIdle,
 		headers:        cfg.Headers,

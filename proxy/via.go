@@ -1,0 +1,31 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// newPseudonym is what a running bearerd calls itself in Via, as a proxy may that
+// does not tell its address (RFC 9110 §7.6.3). No other has the same.
+func newPseudonym() string { return "bearerd-" + strings.ToLower(rand.Text()[:12]) }
+
+// addVia says that the request came through here, after whom it came through before:
+// in the protocol that it came in.
+func addVia(out http.Header, in *http.Request, pseudonym string) {
+	version := strconv.Itoa(in.ProtoMajor) + "." + strconv.Itoa(in.ProtoMinor)
+	out["Via"] = append(out["Via"], version+" "+pseudonym)
+}
+
+// guardLoop refuses what this bearerd has forwarded already: an upstream's url leads
+// back here, and every round would bring forth the next.
+func guardLoop(h http.Header, pseudonym string) error {
+	for _, value := range h["Via"] {
+		if strings.Contains(strings.ToLower(value), pseudonym) {
+			return &Error{Code: "loop_refused", Key: "proxy.upstreams.url",
+				Detail: "the request has been through this bearerd already: an upstream's url, or proxy_url, leads back to it"}
+		}
+	}
+	return nil
+}
