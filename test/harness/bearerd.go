@@ -48,6 +48,7 @@ type setup struct {
 	env    []string
 	files  map[string]string
 	dirs   []string
+	log    *os.File
 }
 
 // Secret has Start write another client secret than the emulator's own.
@@ -66,6 +67,11 @@ func File(name, text string) Option {
 
 // Dir makes a directory beside the configuration, for bearerd's user alone.
 func Dir(name string) Option { return func(s *setup) { s.dirs = append(s.dirs, name) } }
+
+// LogTo has bearerd write its log to a file or pipe of the test's own. Log and
+// WaitLog then know of none of it, and Start does not wait until bearerd listens:
+// see WaitReady.
+func LogTo(file *os.File) Option { return func(s *setup) { s.log = file } }
 
 // Start runs bearerd with a configuration (see Config) and returns when it
 // listens. When the test ends bearerd is stopped, must exit with 0, and must
@@ -97,6 +103,9 @@ func Start(t testing.TB, config string, options ...Option) *Bearerd {
 	b.stdout.init()
 	b.stderr.init()
 	b.cmd.Stdout, b.cmd.Stderr = &b.stdout, &b.stderr
+	if s.log != nil {
+		b.cmd.Stderr = s.log
+	}
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +115,9 @@ func Start(t testing.TB, config string, options ...Option) *Bearerd {
 		close(b.exited)
 	}()
 	t.Cleanup(b.end)
+	if s.log != nil {
+		return b
+	}
 	line := b.WaitLog(func(line map[string]any) bool { return line["message"] == "listening" })
 	address, _ := line["address"].(string)
 	if _, _, err := net.SplitHostPort(address); err != nil {
@@ -124,6 +136,16 @@ func (b *Bearerd) AdminURL(key string) string {
 	})
 	address, _ := line["address"].(string)
 	return "http://" + address
+}
+
+// WaitReady waits until bearerd is ready, by what its admin listener says.
+func (b *Bearerd) WaitReady(adminURL string) {
+	b.t.Helper()
+	command := exec.Command(Binary(b.t), "healthcheck", "--wait", patience.String(), "--admin-url", adminURL)
+	command.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // or it takes a second to end
+	if out, err := command.CombinedOutput(); err != nil {
+		b.t.Fatalf("bearerd is not ready: %v, %s", err, out)
+	}
 }
 
 // Replace puts another file in the place of one, at once.
