@@ -49,6 +49,7 @@ type setup struct {
 	files  map[string]string
 	dirs   []string
 	log    *os.File
+	cgroup string
 }
 
 // Secret has Start write another client secret than the emulator's own.
@@ -72,6 +73,9 @@ func Dir(name string) Option { return func(s *setup) { s.dirs = append(s.dirs, n
 // WaitLog then know of none of it, and Start does not wait until bearerd listens:
 // see WaitReady.
 func LogTo(file *os.File) Option { return func(s *setup) { s.log = file } }
+
+// Within has bearerd run in a cgroup, by its cgroup.procs.
+func Within(procs string) Option { return func(s *setup) { s.cgroup = procs } }
 
 // Start runs bearerd with a configuration (see Config) and returns when it
 // listens. When the test ends bearerd is stopped, must exit with 0, and must
@@ -98,6 +102,10 @@ func Start(t testing.TB, config string, options ...Option) *Bearerd {
 		}
 	}
 	b.cmd = exec.Command(Binary(t), append([]string{"run", "-c", configFile, "--log-format", "json"}, s.args...)...)
+	if s.cgroup != "" {
+		b.cmd.Args = append([]string{"sh", "-c", `echo $$ > "$0" && exec "$@"`, s.cgroup}, b.cmd.Args...)
+		b.cmd.Path = "/bin/sh"
+	}
 	b.cmd.Dir = b.Dir
 	b.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.Dir, "TMPDIR=" + b.Dir}, s.env...)
 	b.stdout.init()
