@@ -29,13 +29,13 @@ type logged struct {
 	admin  string // URL
 }
 
-func startLogged(t *testing.T, to *os.File, options ...harness.Option) *logged {
+func startLogged(t *testing.T, to *os.File) *logged {
 	t.Helper()
 	g := harness.NewGlobus(t, emulator.Config{})
 	address, admin := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	config := strings.Replace(harness.Config(g), `{address: "127.0.0.1:0"}`, fmt.Sprintf("{address: %q}", address), 1)
 	config = strings.Replace(config, `admin: {address: "127.0.0.1:0"}`, fmt.Sprintf("admin: {address: %q}", admin), 1)
-	b := harness.Start(t, config, append(options, harness.LogTo(to))...)
+	b := harness.Start(t, config, harness.LogTo(to))
 	b.URL = "http://" + address
 	b.WaitReady("http://" + admin)
 	return &logged{b, g, newClient(t), "http://" + admin}

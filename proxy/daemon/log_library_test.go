@@ -104,8 +104,11 @@ func TestLibraryLog_NamesTheLineThatPanicked(t *testing.T) {
 		panic(fmt.Sprintf("%+v", r.Header))
 	}))
 	server.ErrorLog = printer
-	ended := make(chan error)
-	go func() { ended <- server.Serve(listener) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(listener)
+	}()
 	req := newRequest(t, "http://"+listener.Addr().String())
 	req.Header.Set("X-Canary", "AgCanary")
 	transport := &http.Transport{}
@@ -163,9 +166,10 @@ func TestLibraryLog_SaysWhyAHandshakeFailed(t *testing.T) {
 			}
 			server := newServer(http.NotFoundHandler())
 			server.ErrorLog = printer
-			ended := make(chan error)
+			ended := make(chan struct{})
 			go func() {
-				ended <- server.Serve(tls.NewListener(plain, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}))
+				defer close(ended)
+				_ = server.Serve(tls.NewListener(plain, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}))
 			}()
 			_ = tt.dial(plain.Addr().String()) // it fails, or is answered with 400
 			for start := time.Now(); !strings.Contains(logged(), tt.want); time.Sleep(time.Millisecond) {
