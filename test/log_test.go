@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,12 +30,13 @@ type logged struct {
 	admin  string // URL
 }
 
-func startLogged(t *testing.T, to *os.File) *logged {
+func startLogged(t *testing.T, to *os.File, drainDelay string) *logged {
 	t.Helper()
 	g := harness.NewGlobus(t, emulator.Config{})
 	address, admin := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	config := strings.Replace(harness.Config(g), `{address: "127.0.0.1:0"}`, fmt.Sprintf("{address: %q}", address), 1)
 	config = strings.Replace(config, `admin: {address: "127.0.0.1:0"}`, fmt.Sprintf("admin: {address: %q}", admin), 1)
+	config = strings.Replace(config, "drain: {delay: 0s}", "drain: {delay: "+drainDelay+"}", 1)
 	b := harness.Start(t, config, harness.LogTo(to))
 	b.URL = "http://" + address
 	b.WaitReady("http://" + admin)
@@ -112,7 +114,7 @@ func pipe(t *testing.T) (reader, writer *os.File) {
 // The pipe is full, and so is the queue, however long that lasts.
 func TestLog_APipeThatNobodyReadsCostsLinesAndNoRequest(t *testing.T) {
 	reader, writer := pipe(t)
-	b := startLogged(t, writer)
+	b := startLogged(t, writer, "0s")
 	_ = writer.Close() // bearerd has its own
 	const requests = 5_000
 	begin := time.Now()
@@ -152,14 +154,30 @@ func TestLog_APipeThatNobodyReadsCostsLinesAndNoRequest(t *testing.T) {
 
 // Whoever stops bearerd must not have to kill it.
 func TestLog_APipeThatNobodyReadsDoesNotKeepItFromStopping(t *testing.T) {
-	_, writer := pipe(t)
-	b := startLogged(t, writer)
-	if failed := b.send(t, 1_000); failed != 0 {
-		t.Errorf("%d of 1000 requests failed", failed)
+	for _, tt := range []struct {
+		name, drainDelay string
+		signals          []syscall.Signal
+		want             int
+	}{
+		{"one signal", "0s", []syscall.Signal{syscall.SIGTERM}, 0},
+		{"two signals", "1m", []syscall.Signal{syscall.SIGTERM, syscall.SIGINT}, 130}, // of which it tells, too
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, writer := pipe(t)
+			b := startLogged(t, writer, tt.drainDelay)
+			if failed := b.send(t, 1_000); failed != 0 {
+				t.Errorf("%d of 1000 requests failed", failed)
+			}
+			begin := time.Now()
+			for _, one := range tt.signals {
+				b.Signal(one)
+			}
+			if code := b.Wait(); code != tt.want {
+				t.Errorf("it exited with %d, want %d", code, tt.want)
+			}
+			t.Logf("log pipe blocked, %s: it stopped within %v", tt.name, time.Since(begin).Round(time.Millisecond))
+		})
 	}
-	begin := time.Now()
-	b.Stop()
-	t.Logf("log pipe blocked: it stopped %v after SIGTERM", time.Since(begin).Round(time.Millisecond))
 }
 
 // A disk that is full, and a pipe whose reader has gone.
@@ -183,7 +201,7 @@ func TestLog_WhatCannotBeWrittenCostsLinesAndNoRequest(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := startLogged(t, tt.open(t))
+			b := startLogged(t, tt.open(t), "0s")
 			const requests = 2_000
 			failed := b.send(t, requests)
 			// All of them are lost once what waits was tried, and those of the start are, too.
@@ -206,7 +224,7 @@ func TestLog_ADaemonWithoutStandardErrorServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = null.Close() })
-	b := startLogged(t, null)
+	b := startLogged(t, null, "0s")
 	if failed := b.send(t, 100); failed != 0 {
 		t.Errorf("%d of 100 requests failed", failed)
 	}

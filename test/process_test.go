@@ -480,12 +480,14 @@ func TestRun_OutlivesTheReaderOfItsLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = command.Process.Kill() }() // if it is still there
-	line, err := bufio.NewReader(log).ReadString('\n')
 	var listening struct {
 		Address string `json:"address"`
 	}
-	if err != nil || json.Unmarshal([]byte(line), &listening) != nil || listening.Address == "" {
-		t.Fatalf("the first line is %q (%v)", line, err)
+	for lines := bufio.NewReader(log); listening.Address == ""; {
+		line, err := lines.ReadString('\n')
+		if err != nil || json.Unmarshal([]byte(line), &listening) != nil {
+			t.Fatalf("the log has %q before it listens (%v)", line, err)
+		}
 	}
 	_ = log.Close()
 	client := newClient(t)

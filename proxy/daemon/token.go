@@ -50,7 +50,7 @@ type tokenRow struct {
 // the daemon would, and prints what came of it by resource server. Its errors
 // are Mistakes, or those of the requests, after the table.
 func PrintTokens(ctx context.Context, out io.Writer, options TokenOptions) error {
-	log.SetOutput(io.Discard) // as in Run
+	log.SetOutput(io.Discard) // net/http prints there what a broken endpoint sent, and it may echo a token
 	cfg, err := Load(options.ConfigPath, Overrides{})
 	if err != nil {
 		return err
