@@ -75,6 +75,7 @@ func (a authorize) attempt(req *http.Request, x *Exchange, expects bool) (resp *
 	if err != nil {
 		return nil, false, err
 	}
+	x.watch(resp)
 	if name := echoed(resp.Header, out.Header.Get("Authorization")); name != "" {
 		_ = resp.Body.Close()
 		x.Warning = "the upstream put the credential it was sent into its answer, which was stopped: header " + name

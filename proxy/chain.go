@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"io"
 	"net/http"
 	"time"
@@ -83,7 +84,7 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 		}
 	}
 	if panicked != nil && x.Err == nil {
-		x.Err = errBrokeOff
+		x.Err = cmp.Or(x.cut, errBrokeOff)
 	}
 	if x.Status == 0 {
 		x.Status = statusCallerLeft

@@ -18,7 +18,7 @@
 //	             stream.go     a large one streams, and is lent to one attempt at a time
 //	forward    upstream.go   httputil.ReverseProxy, and inside it:
 //	  rewrite    rewrite.go    what the upstream is told; cannot fail
-//	               headers.go     what ends here of a caller's headers, and of an answer's
+//	               headers.go     what ends here of a caller's headers
 //	  consent    consent.go    one that Globus wants of a service account is granted
 //	  authorize  authorize.go  the credential, after checking where the request goes
 //	  breaker    breaker.go    an upstream that keeps failing is left alone
@@ -30,7 +30,8 @@
 //	               dial.go        how they are opened, and where they may lead
 //	               transport.go   what they are like
 //	               egress.go      the way out, straight or through a forward proxy
-//	  answer     rewrite.go    what the caller is told
+//	  answer     answer.go     what the caller is told
+//	             answer_body.go its body, for as long as something comes of it
 //	             truncated.go   one cut short is an error to every caller
 //	finish     chain.go      the Observers hear of it, once; a panic is answered for
 //

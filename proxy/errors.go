@@ -159,7 +159,7 @@ func (e *Error) problem(status int, x *Exchange) []byte {
 	return []byte(b.String())
 }
 
-// errBrokeOff is for the log: the upstream's answer ended before its end, or the
+// errBrokeOff is for the log, where the upstream did not break its answer off: the
 // caller stopped reading.
 var errBrokeOff = errors.New("the answer broke off")
 

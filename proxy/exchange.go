@@ -59,6 +59,9 @@ type Exchange struct {
 	// bound on an answer's header.
 	ctx context.Context
 
+	answer answerBody // of the first attempt
+	cut    error      // why the last attempt's broke off, if it was not for the caller's leaving
+
 	// in is the server's own request. Nothing is ever assigned to it, but trailers
 	// turn up in it, and in no copy of it.
 	in *http.Request

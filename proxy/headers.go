@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"io"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -113,51 +112,4 @@ func (c *HeadersConfig) resolve(path []any, m Mistakes) {
 			m.Add(append(path, "cookies", i), "%q is no cookie's name; write the name alone", name)
 		}
 	}
-}
-
-// droppedAnswers are what of an upstream's answer is about its own pages in a
-// browser, or about its credentials; they end here, with all of CORS.
-var droppedAnswers = []string{
-	"Set-Cookie", "Set-Cookie2", "Proxy-Authenticate", "Proxy-Authentication-Info", "Authentication-Info", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data",
-	"Refresh", "Server", "Public-Key-Pins", "Nel", "Report-To", "Reporting-Endpoints", "Service-Worker-Allowed", "Sourcemap", "X-Sourcemap",
-}
-
-// dropAnswerHeaders takes off what the caller is not told. A 401 keeps its
-// WWW-Authenticate, without which it would be none (RFC 9110 §15.5.2).
-func dropAnswerHeaders(h http.Header, status int) {
-	for _, name := range droppedAnswers {
-		delete(h, name)
-	}
-	for name := range h {
-		if strings.HasPrefix(name, "Access-Control-") {
-			delete(h, name)
-		}
-	}
-	if status != http.StatusUnauthorized {
-		delete(h, "Www-Authenticate")
-	}
-	delete(h, errorHeader) // ours alone
-}
-
-// dropTrailers takes off an answer's trailers, which would pass all checks by: those
-// announced, and those that turn up at the body's end.
-func dropTrailers(resp *http.Response) {
-	delete(resp.Header, "Trailer")
-	resp.Trailer = nil
-	if resp.Body != nil && resp.ContentLength < 0 {
-		resp.Body = &untrailed{resp.Body, resp}
-	}
-}
-
-type untrailed struct {
-	io.ReadCloser
-	resp *http.Response
-}
-
-func (u *untrailed) Read(p []byte) (int, error) {
-	n, err := u.ReadCloser.Read(p)
-	if err != nil {
-		u.resp.Trailer = nil
-	}
-	return n, err
 }

@@ -1,0 +1,79 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// idleEvents is how long a stream of events may bring nothing: a pause means
+// nothing there.
+const idleEvents = 5 * time.Minute
+
+// answerBody is the body of an upstream's answer, of one attempt. It ends when it has
+// brought nothing for so long while somebody waited for it, and in no other time:
+// neither how long it is nor how slowly the caller reads is of any account. Its
+// trailers, which would pass all checks by, are dropped, whether they were announced
+// or turn up at its end.
+type answerBody struct {
+	io.ReadCloser
+	resp     *http.Response
+	x        *Exchange
+	patience time.Duration
+	timer    *time.Timer // runs while somebody reads
+	stalled  atomic.Bool
+}
+
+// watch has the body of an answer watched.
+func (x *Exchange) watch(resp *http.Response) {
+	x.cut = nil
+	resp.Trailer = nil
+	if resp.Body == http.NoBody {
+		return
+	}
+	b := &x.answer
+	if b.resp != nil { // that of an attempt before, whose timer may be just about to go off
+		b = new(answerBody)
+	}
+	b.ReadCloser, b.resp, b.x, b.patience = resp.Body, resp, x, x.line.patience
+	if strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "text/event-stream") {
+		b.patience = max(b.patience, idleEvents)
+	}
+	resp.Body = b
+}
+
+// Read reads on. Close may be called meanwhile, and is what ends a wait.
+func (b *answerBody) Read(p []byte) (int, error) {
+	if b.timer == nil {
+		b.timer = time.AfterFunc(b.patience, b.stall)
+	} else {
+		b.timer.Reset(b.patience)
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.timer.Stop()
+	if err == nil {
+		return n, nil
+	}
+	b.resp.Trailer = nil
+	switch {
+	case errors.Is(err, io.EOF):
+	case b.stalled.Load():
+		err = &Error{Code: "upstream_timeout", Detail: "nothing came of upstream " + b.x.Upstream + "'s answer for " + b.patience.String(), Err: errReadingAnswer}
+		b.x.cut = err
+	case b.x.ctx.Err() == nil:
+		b.x.cut = &Error{Code: "upstream_invalid", Detail: "upstream " + b.x.Upstream + " broke its answer off", Err: errReadingAnswer}
+	}
+	return n, err
+}
+
+// stall lets go of the upstream's connection, which has the Read under way return.
+func (b *answerBody) stall() {
+	b.stalled.Store(true)
+	_ = b.Close()
+}
+
+// errReadingAnswer is for the log.
+var errReadingAnswer = errors.New("reading the response's body")
