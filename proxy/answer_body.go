@@ -9,9 +9,15 @@ import (
 	"time"
 )
 
-// idleEvents is how long a stream of events may bring nothing: a pause means
-// nothing there.
-const idleEvents = 5 * time.Minute
+const (
+	// idleEvents is how long a stream of events may bring nothing: a pause means
+	// nothing there.
+	idleEvents = 5 * time.Minute
+	// peekTime is how long an answer that is looked at before it is passed on may come
+	// in drops, and discardTime one that nobody will see.
+	peekTime    = 5 * time.Second
+	discardTime = time.Second
+)
 
 // answerBody is the body of an upstream's answer, of one attempt. It ends when it has
 // brought nothing for so long while somebody waited for it, and in no other time:
@@ -77,3 +83,18 @@ func (b *answerBody) stall() {
 
 // errReadingAnswer is for the log.
 var errReadingAnswer = errors.New("reading the response's body")
+
+// readFor reads until the end, most bytes, or the first pause after so long.
+func readFor(from io.Reader, most int, patience time.Duration) (read []byte, err error) {
+	until := time.Now().Add(patience)
+	read = make([]byte, 0, min(most, 512))
+	for err == nil && len(read) < most && time.Now().Before(until) {
+		if len(read) == cap(read) {
+			read = append(read, 0)[:len(read)]
+		}
+		var n int
+		n, err = from.Read(read[len(read):min(cap(read), most)])
+		read = read[:len(read)+n]
+	}
+	return read, err
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -157,6 +158,64 @@ func TestAnswer_EndsWhenItHasBroughtNothingForSoLong(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is looked at before the caller hears of it may not keep the caller waiting for
+// long, and is whole all the same.
+func TestAnswer_IsLookedAtForSomeSecondsOnly(t *testing.T) {
+	const drops = 60
+	text := `{"code":"` + strings.Repeat("b", drops-2-len(`{"code":"`)) + `"}`
+	var dripping []piece
+	for i := range text {
+		dripping = append(dripping, piece{time.Second, text[i : i+1]})
+	}
+	const length = "Content-Type: application/json\r\nContent-Length: 60\r\n"
+	for _, tt := range []struct {
+		name   string
+		answer []piece
+		head   time.Duration // within which the caller has the head
+		body   int
+	}{
+		{"in drops", append([]piece{head("400 Bad Request", length)}, dripping...), 6 * time.Second, drops},
+		{"and never ending", append([]piece{head("400 Bad Request", length)}, dripping[:3]...), 33 * time.Second, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				send, _ := scripted(t, 30*time.Second, tt.answer)
+				begun := time.Now()
+				resp, x, err := send()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(begun); took > tt.head {
+					t.Errorf("the head came after %v, want %v at most", took, tt.head)
+				}
+				body, err := io.ReadAll(resp.Body)
+				if string(body) != text[:tt.body] || (err == nil) != (tt.body == drops) || (x.cut == nil) != (tt.body == drops) {
+					t.Errorf("the body is %q (%v), and the log has %v", body, err, x.cut)
+				}
+				_ = resp.Body.Close()
+			})
+		})
+	}
+}
+
+// A refusal that nobody will see does not hold up the second attempt.
+func TestAnswer_OfARefusedTokenIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refusal := append([]piece{head("401 Unauthorized", "Content-Length: 60\r\n")}, times(60, piece{time.Second / 3, "b"})...)
+		send, _ := scripted(t, 30*time.Second, refusal, []piece{head("200 OK", "Content-Length: 2\r\n"), {0, "ok"}})
+		begun := time.Now()
+		resp, x, err := send()
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if took := time.Since(begun); resp.StatusCode != 200 || string(body) != "ok" || err != nil || x.cut != nil || took > discardTime {
+			t.Errorf("answered %d %q (%v) after %v; the log has %v", resp.StatusCode, body, err, took, x.cut)
+		}
+		_ = resp.Body.Close()
+	})
 }
 
 // TestAnswer_IsWatchedAtNoCost but for a timer, and what that calls.

@@ -148,16 +148,16 @@ func isLogin(location string) bool {
 }
 
 // peekJSON reads an answer's JSON of up to most bytes, gzipped or not, into v. It
-// reports false for what is none. The body can be read afterwards as if it had
-// not been.
-func peekJSON(resp *http.Response, most int64, v any) bool {
+// reports false for what is none, and for what comes in drops, which nobody waits
+// for. The body can be read afterwards as if it had not been.
+func peekJSON(resp *http.Response, most int, v any) bool {
 	if !strings.Contains(resp.Header.Get("Content-Type"), "json") {
 		return false
 	}
-	head, err := io.ReadAll(io.LimitReader(resp.Body, most))
+	head, err := readFor(resp.Body, most, peekTime)
 	rest := io.Reader(resp.Body)
 	if err != nil {
-		rest = brokenReader{err}
+		rest = endedReader{err}
 	}
 	resp.Body = struct {
 		io.Reader
@@ -170,7 +170,7 @@ func peekJSON(resp *http.Response, most int64, v any) bool {
 		if err != nil {
 			return false
 		}
-		if head, err = io.ReadAll(io.LimitReader(zipped, most)); err != nil {
+		if head, err = io.ReadAll(io.LimitReader(zipped, int64(most))); err != nil {
 			return false
 		}
 	default:
@@ -179,13 +179,15 @@ func peekJSON(resp *http.Response, most int64, v any) bool {
 	return json.Unmarshal(head, v) == nil
 }
 
-// brokenReader is a body that broke off while it was looked at.
-type brokenReader struct{ err error }
+// endedReader is a body that came to its end, or broke off, while it was looked at.
+type endedReader struct{ err error }
 
-func (b brokenReader) Read([]byte) (int, error) { return 0, b.err }
+func (e endedReader) Read([]byte) (int, error) { return 0, e.err }
 
 // discard lets go of a response, keeping its connection if little is left of it.
 func discard(resp *http.Response) {
+	hurry := time.AfterFunc(discardTime, func() { _ = resp.Body.Close() })
 	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+	hurry.Stop()
 	_ = resp.Body.Close()
 }
