@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"context"
 	"io"
 	"net/http"
 	"time"
@@ -18,12 +19,23 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := &response{ResponseWriter: w, x: x, draining: &l.proxy.draining}
 	defer l.proxy.finish(answer, r, t)
 	out, err := t.admit(l, answer, r, x)
+	if err == nil && out != nil {
+		err = x.place(r.Context())
+	}
 	switch {
 	case err != nil:
 		writeError(answer, r, err)
 	case out != nil:
 		x.line.ServeHTTP(answer, withoutUpgrade(out))
 	}
+}
+
+// place waits for one of the upstream's places. That is the last thing before it is
+// asked, so that no caller holds one while its body is on the way here.
+func (x *Exchange) place(ctx context.Context) error {
+	err := x.line.way.places.take(ctx)
+	x.placed = err == nil
+	return err
 }
 
 // The steps of admit, as they are called where people read of them.
@@ -96,6 +108,9 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 	x.body.release()
 	if x.release != nil {
 		x.release()
+	}
+	if x.placed {
+		x.line.way.places.leave()
 	}
 	if x.served {
 		t.deps.InFlight(x.Upstream, -1)

@@ -82,6 +82,7 @@ type Exchange struct {
 	prefix  string // what was cut off Target to make Path; "" on host routes
 	line    *Upstream
 	served  bool   // InFlight was told of it
+	placed  bool   // it has one of the upstream's places
 	release func() // gives back a place among those its rule allows at a time; nil for none
 	bound   bound
 }
