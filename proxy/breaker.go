@@ -91,7 +91,7 @@ func outcomeOf(req *http.Request, resp *http.Response, err error) error {
 	var own *Error
 	x := exchangeOf(req)
 	switch {
-	case err != nil && (errors.Is(req.Context().Err(), context.Canceled) || x.broken.Load()):
+	case err != nil && (errors.Is(req.Context().Err(), context.Canceled) || x.broken.Load() || x.fault.Load() != nil):
 		return errCallerLeft
 	case errors.As(err, &own), errors.Is(err, errAddressRefused):
 		return errOurs
