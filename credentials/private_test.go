@@ -1,6 +1,12 @@
 package credentials
 
-import "testing"
+import (
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
 
 func TestIsPrivate_IsWhatTheInternetDoesNotRoute(t *testing.T) {
 	private := []string{
@@ -22,5 +28,39 @@ func TestIsPrivate_IsWhatTheInternetDoesNotRoute(t *testing.T) {
 				t.Errorf("IsPrivate(%q) = %v, want %v", host, got, want)
 			}
 		}
+	}
+}
+
+func TestClient_GoesToPrivateAddressesOnlyIfItSaysSo(t *testing.T) {
+	way := func(name string) http.RoundTripper {
+		return transport(func(*http.Request) (*http.Response, error) { return nil, fmt.Errorf("the %s way: %w", name, ErrAddressRefused) }).pointer()
+	}
+	usual, private, own, ownPrivate := way("usual"), way("private"), way("own"), way("own private")
+	deps := Deps{Transport: usual, Private: private, NewTransport: func(_ *tls.Config, _ Secret, isPrivate bool) (http.RoundTripper, error) {
+		if isPrivate {
+			return ownPrivate, nil
+		}
+		return own, nil
+	}}
+	settings := ClientConfig{TokenURL: tokenURL, Auth: "client_secret_basic", ClientSecret: References{inFile(t, "s")}}
+	for _, tt := range []struct {
+		private, own bool
+		want         http.RoundTripper
+	}{{false, false, usual}, {true, false, private}, {false, true, own}, {true, true, ownPrivate}} {
+		cfg := settings
+		cfg.Private = tt.private
+		if tt.own {
+			cfg.egress = NewSecret("http://proxy.example.org:3128")
+		}
+		c, err := newClient(cfg, deps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.endpoint.Transport != tt.want {
+			t.Errorf("private %v, own %v: another way than wanted", tt.private, tt.own)
+		}
+	}
+	if _, err := endpoint(usual).Grant(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "write private: true beside it") {
+		t.Errorf("a token endpoint whose address is refused: %v, want what to write", err)
 	}
 }

@@ -23,9 +23,9 @@ import (
 	"bearerd/test/harness"
 )
 
-// resolving is a resolver that finds every name at one address, by asking a DNS
+// Resolving is a resolver that finds every name at one address, by asking a DNS
 // server that says so.
-func resolving(t *testing.T, address string) *net.Resolver {
+func Resolving(t *testing.T, address string) *net.Resolver {
 	t.Helper()
 	server, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -155,7 +155,7 @@ func TestDial_NoNameLeadsWhereItsAddressCouldNot(t *testing.T) {
 	_, port, _ := net.SplitHostPort(address)
 	refused := 0
 	for _, found := range []string{"127.0.0.1", "127.8.8.8", "169.254.169.254", "10.1.2.3", "100.100.100.200", "0.0.0.0", "198.18.0.1", "::1", "fe80::1", "fd00:ec2::254", "64:ff9b::a9fe:a9fe", "::ffff:127.0.0.1"} {
-		w := made(t, TransportConfig{Resolver: resolving(t, found)})
+		w := made(t, TransportConfig{Resolver: Resolving(t, found)})
 		for _, scheme := range []string{"http", "https"} {
 			_, err := post(t, w, scheme+"://api.example.org:"+port+"/")
 			if !errors.Is(err, credentials.ErrAddressRefused) || !isUnsent(err) || mayPass(err) {
@@ -170,7 +170,7 @@ func TestDial_NoNameLeadsWhereItsAddressCouldNot(t *testing.T) {
 	}
 	t.Logf("%d requests to names with addresses that are not public: all refused, %d connections made", refused, accepted.Load())
 
-	w := made(t, TransportConfig{Resolver: resolving(t, "127.0.0.1"), Private: true})
+	w := made(t, TransportConfig{Resolver: Resolving(t, "127.0.0.1"), Private: true})
 	if _, err := post(t, w, "http://api.example.org:"+port+"/"); err != nil || accepted.Load() != 1 {
 		t.Errorf("with private: %v and %d connections, want an answer on one", err, accepted.Load())
 	}
@@ -185,7 +185,7 @@ func TestDial_TheForwardProxyMayBeAnywhere(t *testing.T) {
 		}
 		return noContent(r)
 	}))
-	w := made(t, TransportConfig{Egress: through(address), Resolver: resolving(t, "127.0.0.1")})
+	w := made(t, TransportConfig{Egress: through(address), Resolver: Resolving(t, "127.0.0.1")})
 	if _, err := post(t, w, "http://api.example.org/a"); err != nil {
 		t.Errorf("through a forward proxy on this machine: %v", err)
 	}
@@ -202,7 +202,7 @@ func TestDial_TheForwardProxyMayBeAnywhere(t *testing.T) {
 		}
 		return &url.URL{Scheme: "http", Host: address}, nil
 	}
-	w = made(t, TransportConfig{Egress: some, Resolver: resolving(t, "127.0.0.1")})
+	w = made(t, TransportConfig{Egress: some, Resolver: Resolving(t, "127.0.0.1")})
 	for range 2 {
 		_, _ = post(t, w, "http://api.example.org/a")
 		if _, err := post(t, w, "http://direct.example.org/a"); !errors.Is(err, errAddressRefused) {

@@ -62,6 +62,7 @@ type settings struct {
 	credentials credentials.Config
 	authorizers map[string]credentials.Authorizer // beside those of credentials
 	scopes      map[string]string                 // credentials.Deps.KnownScopes
+	resolver    *net.Resolver
 }
 
 const stamped = "AgStaticTestToken"
@@ -175,10 +176,11 @@ func (r *rig) parts(s settings) (proxy.Config, proxy.Deps, map[string]string) {
 			}
 			return set.Authorizer(name)
 		},
-		Shim:    set,
-		Asked:   func(name string) []string { return s.credentials.Tokens[name].Scopes },
-		Policy:  made,
-		Limiter: policy.NewLimiter(nil, made),
+		Resolver: s.resolver,
+		Shim:     set,
+		Asked:    func(name string) []string { return s.credentials.Tokens[name].Scopes },
+		Policy:   made,
+		Limiter:  policy.NewLimiter(nil, made),
 		Observe: func(x *proxy.Exchange) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
