@@ -33,7 +33,9 @@ func TestIsPrivate_IsWhatTheInternetDoesNotRoute(t *testing.T) {
 
 func TestClient_GoesToPrivateAddressesOnlyIfItSaysSo(t *testing.T) {
 	way := func(name string) http.RoundTripper {
-		return transport(func(*http.Request) (*http.Response, error) { return nil, fmt.Errorf("the %s way: %w", name, ErrAddressRefused) }).pointer()
+		return transport(func(*http.Request) (*http.Response, error) {
+			return nil, fmt.Errorf("the %s way: %w", name, ErrAddressRefused)
+		}).pointer()
 	}
 	usual, private, own, ownPrivate := way("usual"), way("private"), way("own"), way("own private")
 	deps := Deps{Transport: usual, Private: private, NewTransport: func(_ *tls.Config, _ Secret, isPrivate bool) (http.RoundTripper, error) {

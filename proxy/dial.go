@@ -96,7 +96,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return &outbound{opened, d.patience}, nil
+	return &outbound{Conn: opened, patience: d.patience}, nil
 }
 
 // dialTLS connects with TLS, all within the time to connect. To a forward proxy
@@ -140,11 +140,29 @@ func onlyPublic(_ context.Context, _, address string, _ syscall.RawConn) error {
 type outbound struct {
 	net.Conn
 	patience time.Duration
+
+	mu    sync.Mutex // guards the field below and write deadlines
+	until time.Time  // that was asked for, as crypto/tls does for its last words; zero: none
 }
 
 func (c *outbound) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
-		return 0, err
+	c.mu.Lock()
+	end := time.Now().Add(c.patience)
+	if !c.until.IsZero() && c.until.Before(end) {
+		end = c.until
 	}
+	_ = c.Conn.SetWriteDeadline(end) // fails where Write does
+	c.mu.Unlock()
 	return c.Conn.Write(p)
+}
+
+func (c *outbound) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.until = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *outbound) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }

@@ -288,7 +288,7 @@ func TestDial_WhatFailsBeforeTheRequestIsUnsent(t *testing.T) {
 func TestDial_AServerThatStopsReadingIsLetGoOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
-		out := &outbound{ours, 30 * time.Second}
+		out := &outbound{Conn: ours, patience: 30 * time.Second}
 		go func() { // ends with the test
 			for range 10 {
 				time.Sleep(29 * time.Second)
@@ -306,6 +306,11 @@ func TestDial_AServerThatStopsReadingIsLetGoOf(t *testing.T) {
 		var timeout net.Error
 		if !errors.As(err, &timeout) || !timeout.Timeout() || time.Since(start) != 30*time.Second {
 			t.Errorf("a server that reads no more: %v after %v, want a timeout after 30s", err, time.Since(start))
+		}
+		_ = out.SetDeadline(time.Now().Add(5 * time.Second)) // as crypto/tls does before its last words
+		start = time.Now()
+		if _, err := out.Write(make([]byte, 100)); err == nil || time.Since(start) != 5*time.Second {
+			t.Errorf("with a deadline of 5s: %v after %v, want a timeout after that", err, time.Since(start))
 		}
 		_, _ = ours.Close(), theirs.Close()
 	})

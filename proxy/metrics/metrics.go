@@ -193,7 +193,7 @@ type live struct{ deps Deps }
 
 var (
 	expiry  = prometheus.NewDesc("bearerd_token_expiry_timestamp_seconds", "When the token held ends.", []string{"credential"}, nil)
-	breaker = prometheus.NewDesc("bearerd_breaker_state", "The state an upstream's breaker is in (1) and those it is not in (0).", []string{"upstream", "state"}, nil)
+	breaker = prometheus.NewDesc("bearerd_breaker_state", "The state an upstream's breaker is in (1) and those it is not in (0); none for one that is not enabled.", []string{"upstream", "state"}, nil)
 )
 
 // Describe is prometheus.Collector's.
