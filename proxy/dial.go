@@ -41,8 +41,10 @@ type dialer struct {
 	settings *tls.Config   // to the servers
 	patience time.Duration // that a write may take
 
-	mu      sync.Mutex      // guards the field below
-	proxies map[string]bool // forward proxies' host:port: they may be anywhere, as the configuration names them
+	mu sync.Mutex // guards the field below
+	// proxies are forward proxies by host:port, which may be anywhere, as the
+	// configuration names them; and whether they are asked for tunnels alone.
+	proxies map[string]bool
 }
 
 func newDialer(cfg TransportConfig) *dialer {
@@ -73,30 +75,40 @@ func (d *dialer) proxyOf(req *http.Request) (*url.URL, error) {
 		if port == "" {
 			port = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}[through.Scheme]
 		}
+		address := net.JoinHostPort(strings.ToLower(through.Hostname()), port)
 		d.mu.Lock()
-		d.proxies[net.JoinHostPort(strings.ToLower(through.Hostname()), port)] = true
+		tunnels, known := d.proxies[address]
+		d.proxies[address] = (tunnels || !known) && (req.URL.Scheme == "https" || strings.HasPrefix(through.Scheme, "socks5"))
 		d.mu.Unlock()
 	}
 	return through, err
 }
 
-func (d *dialer) isProxy(address string) bool {
+// isProxy reports whether a forward proxy is at host:port, and all it is asked for are
+// tunnels.
+func (d *dialer) isProxy(address string) (known, tunnels bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.proxies[strings.ToLower(address)]
+	tunnels, known = d.proxies[strings.ToLower(address)]
+	return known, tunnels
 }
 
 // dial connects to a server or forward proxy by its host:port.
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	one := d.Dialer
-	if !d.private && !d.isProxy(address) {
+	known, tunnels := d.isProxy(address)
+	if !d.private && !known {
 		one.ControlContext = onlyPublic
 	}
 	opened, err := one.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return &outbound{Conn: opened, patience: d.patience}, nil
+	out := &outbound{Conn: opened, patience: d.patience}
+	if tunnels {
+		out.first = d.Timeout
+	}
+	return out, nil
 }
 
 // dialTLS connects with TLS, all within the time to connect. To a forward proxy
@@ -109,7 +121,7 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 		return nil, err
 	}
 	settings := d.settings.Clone()
-	if d.isProxy(address) {
+	if known, _ := d.isProxy(address); known {
 		settings = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 	}
 	if settings.ServerName == "" {
@@ -140,6 +152,7 @@ func onlyPublic(_ context.Context, _, address string, _ syscall.RawConn) error {
 type outbound struct {
 	net.Conn
 	patience time.Duration
+	first    time.Duration // that the first read may take: a forward proxy's answer, which net/http would wait a minute for; 0: any
 
 	mu    sync.Mutex // guards the field below and write deadlines
 	until time.Time  // that was asked for, as crypto/tls does for its last words; zero: none
@@ -154,6 +167,18 @@ func (c *outbound) Write(p []byte) (int, error) {
 	_ = c.Conn.SetWriteDeadline(end) // fails where Write does
 	c.mu.Unlock()
 	return c.Conn.Write(p)
+}
+
+// Read is called by one at a time.
+func (c *outbound) Read(p []byte) (int, error) {
+	if c.first == 0 {
+		return c.Conn.Read(p)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(c.first)) // fails where Read does
+	n, err := c.Conn.Read(p)
+	c.first = 0
+	_ = c.SetReadDeadline(time.Time{})
+	return n, err
 }
 
 func (c *outbound) SetWriteDeadline(t time.Time) error {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -271,6 +272,21 @@ func TestDial_WhatFailsBeforeTheRequestIsUnsent(t *testing.T) {
 				t.Errorf("%v on %d connections: unsent %v, want %v on one", err, accepted.Load(), isUnsent(err), tt.unsent)
 			}
 		})
+	}
+	address, _ := serving(t, secured(&tls.Config{}, tunnel(gone)))
+	toward := Egress(http.ProxyURL(&url.URL{Scheme: "https", Host: address}))
+	_, err := post(t, made(t, TransportConfig{Egress: toward, TLS: trusting}), "https://api.example.org")
+	var stranger *tls.CertificateVerificationError
+	if !isUnsent(err) || !errors.As(err, &stranger) {
+		t.Errorf("a forward proxy of the upstream's authority: %v, want that it is not trusted for that", err)
+	}
+	address, _ = serving(t, silent)
+	for _, scheme := range []string{"http", "socks5"} {
+		egress := Egress(http.ProxyURL(&url.URL{Scheme: scheme, Host: address}))
+		_, err := post(t, made(t, TransportConfig{Egress: egress, Tuning: TuningConfig{Dial: 50 * time.Millisecond}}), "https://api.example.org")
+		if !isUnsent(err) || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a forward proxy of %s that says nothing: %v, want a timeout, unsent", scheme, err)
+		}
 	}
 	nobody, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
