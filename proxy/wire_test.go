@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,5 +118,34 @@ func TestWire_KeepsAsManyConnectionsAsItIsTold(t *testing.T) {
 	t.Logf("3 rounds of %d requests at once: %d connections", all, accepted.Load())
 	if accepted.Load() != all {
 		t.Errorf("%d connections for 3 rounds of %d requests at once, want one for each", accepted.Load(), all)
+	}
+}
+
+// The transport for HTTP/2 is another one than for HTTP/1.1, and tells of its
+// connections by itself.
+func TestWire_WhatAnHTTP2UpstreamTookIsNotUnsent(t *testing.T) {
+	authority := harness.NewAuthority(t)
+	var server *httptest.Server
+	var taken atomic.Int32
+	server = httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		taken.Add(1)
+		switch r.URL.Path {
+		case "/reset":
+			panic(http.ErrAbortHandler)
+		case "/close":
+			server.CloseClientConnections()
+		}
+	}))
+	server.EnableHTTP2 = true
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{authority.Pair(x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	w := made(t, TransportConfig{Private: true, TLS: &tls.Config{RootCAs: authority.Pool()}, Tuning: TuningConfig{HTTP2: true}})
+	for i, path := range []string{"/close", "/reset", "/", "/reset", "/close"} { // on new connections, and on used ones
+		_, err := post(t, w, server.URL+path)
+		if (err == nil) != (path == "/") || isUnsent(err) || taken.Load() != int32(i+1) {
+			t.Errorf("%s: %v, unsent %v, %d taken; want it sent once", path, err, isUnsent(err), taken.Load())
+		}
 	}
 }
