@@ -8,10 +8,10 @@ import (
 
 // answer makes what the caller is told of what the upstream answered.
 func (u *Upstream) answer(resp *http.Response) error {
-	if resp.StatusCode < 200 || resp.StatusCode > 599 {
-		return &Error{Code: "upstream_invalid", Detail: "upstream " + u.name + " answered with a status that HTTP does not have"}
-	}
 	x := exchangeOf(resp.Request)
+	if resp.StatusCode < 200 || resp.StatusCode > 599 {
+		return x.invalid("answered with a status that HTTP does not have")
+	}
 	if x.sentWhole.Load() { // and will not be sent again; else the transport still reads it, until finish
 		x.body.release()
 		x.asked = nil

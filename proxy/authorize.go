@@ -79,7 +79,7 @@ func (a authorize) attempt(req *http.Request, x *Exchange, expects bool) (resp *
 	if name := echoed(resp.Header, out.Header.Get("Authorization")); name != "" {
 		_ = resp.Body.Close()
 		x.Warning = "the upstream put the credential it was sent into its answer, which was stopped: header " + name
-		return nil, false, &Error{Code: "upstream_invalid", Detail: "upstream " + x.Upstream + " put the credential it was sent into its answer, which was stopped"}
+		return nil, false, x.invalid("put the credential it was sent into its answer, which was stopped")
 	}
 	if !isRefusal(resp, a.loginRedirect) {
 		return resp, false, nil

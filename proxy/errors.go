@@ -218,10 +218,19 @@ func wireError(x *Exchange, cause error) *Error {
 	case faultTimeout:
 		return &Error{Code: "upstream_timeout", Detail: name + " did not answer in time", Err: errors.New("waiting for the response")}
 	case faultInvalid:
-		return &Error{Code: "upstream_invalid", Detail: name + " answered with something that is not HTTP", Err: errors.New("reading the response")}
+		return x.invalid("answered with something that is not HTTP, or with more headers than 256 KiB")
 	}
 	if x.isIdempotent() {
 		return &Error{Code: "upstream_unreachable", Detail: name + " broke the connection before it answered; send the request again", Err: errors.New("reading the response")}
 	}
 	return &Error{Code: "outcome_unknown", Detail: name + " broke the connection before it answered, and may have done what was asked; look before sending the request again", Err: errors.New("reading the response")}
+}
+
+// invalid is for an answer that is none.
+func (x *Exchange) invalid(what string) *Error {
+	e := &Error{Code: "upstream_invalid", Detail: "upstream " + x.Upstream + " " + what, Err: errors.New("reading the response")}
+	if !x.isIdempotent() {
+		e.Detail += "; look before sending the request again, it may have done what was asked"
+	}
+	return e
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -34,11 +35,15 @@ func faultOf(err error) fault {
 		return faultUnsent
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return faultTimeout
-	case errors.As(err, &protocol), strings.Contains(err.Error(), "malformed"):
+	case errors.As(err, &protocol), slices.ContainsFunc(invalidTexts, func(text string) bool { return strings.Contains(err.Error(), text) }):
 		return faultInvalid
 	}
 	return faultBroken
 }
+
+// invalidTexts are in what net/http says of answers that it cannot read, and in no
+// type of error: of a status line or a header, framing, and a head that is too long.
+var invalidTexts = []string{"malformed", "Content-Length", "transfer encoding", "response headers exceeded", "response header list larger", "1xx informational"}
 
 // unsentDetail says why a request could not even be sent.
 func unsentDetail(err error) string {
