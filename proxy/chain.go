@@ -120,6 +120,9 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 	}
 	if panicked != nil {
 		if w.wrote {
+			// What there is of the answer goes first: to nothing at all on a connection that
+			// was used before, callers send their request again, whatever it is.
+			_ = http.NewResponseController(w).Flush()
 			breakOff(r)
 		}
 		panic(http.ErrAbortHandler) // the caller must not take what it has for the whole answer
