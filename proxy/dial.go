@@ -108,7 +108,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if tunnels {
 		out.first = d.Timeout
 	}
-	return out, nil
+	return newEarly(out), nil
 }
 
 // dialTLS connects with TLS, all within the time to connect. To a forward proxy

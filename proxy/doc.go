@@ -28,6 +28,7 @@
 //	               places.go      how many may be on their way at once
 //	               wire.go        its connections, and whether it heard of a request
 //	               dial.go        how they are opened, and where they may lead
+//	               early.go       what comes over one before the request is whole
 //	               transport.go   what they are like
 //	               egress.go      the way out, straight or through a forward proxy
 //	  answer     answer.go     what the caller is told
