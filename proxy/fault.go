@@ -43,7 +43,7 @@ func faultOf(err error) fault {
 
 // invalidTexts are in what net/http says of answers that it cannot read, and in no
 // type of error: of a status line or a header, framing, and a head that is too long.
-var invalidTexts = []string{"malformed", "Content-Length", "transfer encoding", "response headers exceeded", "response header list larger", "1xx informational"}
+var invalidTexts = []string{"malformed", "Content-Length", "transfer encoding", "response headers exceeded", "response header list larger", "header list too large", "1xx informational"}
 
 // unsentDetail says why a request could not even be sent.
 func unsentDetail(err error) string {
