@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -20,9 +22,55 @@ type conn struct {
 	net.Conn
 	closed func() // told once
 
-	once  sync.Once
-	mu    sync.Mutex // guards the field below, and the order of deadlines
-	until time.Time  // what was asked for; zero: no deadline
+	once    sync.Once
+	mu      sync.Mutex // guards the fields below, and the order of deadlines
+	until   time.Time  // of writing, as was asked for; zero: no deadline
+	idle    bool       // no request is under way
+	begun   bool       // something of one was read since it is idle
+	leaving bool       // it is to end if none comes
+}
+
+// Read reads. While the connection is leaving, it ends where nothing has come; that
+// it was told to in the same moment as something came does not count.
+func (c *conn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if !c.again(n, err) {
+			return n, err
+		}
+	}
+}
+
+// again notes what was read, and reports whether to try once more.
+func (c *conn) again(n int, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun = c.begun || n > 0
+	if !c.leaving || !c.idle || c.begun || !errors.Is(err, os.ErrDeadlineExceeded) || !pending(c.Conn) {
+		return false
+	}
+	c.leaving = false
+	return c.Conn.SetReadDeadline(time.Now().Add(readHeaderTimeout)) == nil
+}
+
+// setIdle notes whether a request is under way.
+func (c *conn) setIdle(idle bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle, c.begun, c.leaving = idle, false, false
+}
+
+// leave ends a connection that waits for a request, by ending the wait: closing it
+// here could meet one that has just been read. It reports whether it waits.
+func (c *conn) leave() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.idle || c.begun {
+		return false
+	}
+	c.leaving = true
+	_ = c.Conn.SetReadDeadline(time.Now()) // fails where Read does
+	return true
 }
 
 // Write writes piece by piece, each with a time of its own, but never beyond the

@@ -90,3 +90,57 @@ func TestConn_KeepsTheDeadlineThatWasSet(t *testing.T) {
 		}
 	})
 }
+
+func TestConn_LeavesOnlyWhereNothingHasCome(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	for _, tt := range []struct {
+		name      string
+		idle      bool
+		first     string // is sent, and read
+		then      string // is sent, and waits to be read
+		wantLeave bool
+		wantRead  string // "" for none, at once
+	}{
+		{"one that waits for a request", true, "", "", true, ""},
+		{"one whose request is there and not read yet", true, "", "GET", true, "GET"},
+		{"one whose request has begun", true, "G", "ET", false, "ET"},
+		{"one with a request under way", false, "", "GET", false, "GET"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			theirs, err := net.Dial("tcp4", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = theirs.Close() }()
+			ours, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := &conn{Conn: ours, closed: func() {}}
+			defer func() { _ = c.Close() }()
+			c.setIdle(tt.idle)
+			got := make([]byte, 16)
+			if tt.first != "" {
+				_, _ = io.WriteString(theirs, tt.first)
+				if n, err := c.Read(got); err != nil || string(got[:n]) != tt.first {
+					t.Fatalf("read %q (%v), want %q", got[:n], err, tt.first)
+				}
+			}
+			_, _ = io.WriteString(theirs, tt.then)
+			for tt.then != "" && !pending(ours) { // until it is there
+				time.Sleep(time.Millisecond)
+			}
+			if left := c.leave(); left != tt.wantLeave {
+				t.Errorf("it leaves: %v, want %v", left, tt.wantLeave)
+			}
+			n, err := c.Read(got)
+			if string(got[:n]) != tt.wantRead || (err == nil) != (tt.wantRead != "") {
+				t.Errorf("then read %q (%v), want %q", got[:n], err, tt.wantRead)
+			}
+		})
+	}
+}

@@ -1,12 +1,13 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"bearerd/proxy"
@@ -75,31 +76,66 @@ func (a *connections) most() int {
 	return a.limits.Connections
 }
 
-// gate is a listener whose connections are counted. It stands below TLS.
-type gate struct {
-	net.Listener
-	all     *connections
-	name    string // what the configuration calls it
-	tls     bool
-	trusted atomic.Pointer[[]netip.Prefix] // proxies, which are not bounded by peer
-}
-
-func (a *connections) gate(l net.Listener, name string, tls bool, trusted []netip.Prefix) *gate {
-	g := &gate{Listener: l, all: a, name: name, tls: tls}
-	g.trusted.Store(&trusted)
-	return g
-}
-
-// Accept returns the next connection that is not too much.
-func (g *gate) Accept() (net.Conn, error) {
+// noteState is for http.Server.ConnState.
+func noteState(outer net.Conn, state http.ConnState) {
 	for {
-		accepted, err := g.Listener.Accept()
-		if err != nil {
-			g.all.failed(g, err)
-			return nil, err
+		if c, ok := outer.(*conn); ok {
+			c.setIdle(state == http.StateIdle)
+			return
 		}
-		if c := g.all.admit(g, accepted); c != nil {
-			return c, nil
+		above, ok := outer.(interface{ NetConn() net.Conn })
+		if !ok {
+			return
+		}
+		outer = above.NetConn()
+	}
+}
+
+// leave has those that wait for a request end, and returns when they have, or ctx is
+// done.
+func (a *connections) leave(ctx context.Context) {
+	for a.leaveOnce() > 0 && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (a *connections) leaveOnce() (waiting int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c := range a.open {
+		if c.leave() {
+			waiting++
+		}
+	}
+	return waiting
+}
+
+// wait returns when none is open, or ctx is done.
+func (a *connections) wait(ctx context.Context) {
+	for a.count() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (a *connections) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.open)
+}
+
+// cut resets those that are still open, below TLS: an answer that is cut off must not
+// look like a whole one.
+func (a *connections) cut() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c := range a.open {
+		if tcp, ok := c.Conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+			_ = tcp.Close()
 		}
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -123,13 +122,11 @@ func Run(ctx context.Context, options Options) error {
 	defer stopAdmin()
 	d.started()
 	d.renewing()
-	defer func() { // of the configuration that is then in force
-		d.stopRenewing()
-		d.store.close()
-		d.audit.Load().close(nil)
-		d.oldAudit.close(nil)
-	}()
-	return d.serve(ctx, stops, reloads)
+	err = d.serve(ctx, stops, reloads)
+	if late := d.finish(stops); !errors.Is(err, ErrSecondSignal) {
+		err = errors.Join(err, late)
+	}
+	return err
 }
 
 // renewing has the set in force get its first tokens and renew them, in place of
@@ -164,7 +161,7 @@ func (d *daemon) listen() error {
 			return &AddressError{fmt.Sprintf("proxy.listeners[%d].address", i), l.Address, err}
 		}
 		server := newServer(d.proxy.Listener(i))
-		server.ConnContext = proxy.ConnContext
+		server.ConnContext, server.ConnState = proxy.ConnContext, noteState
 		d.listeners = append(d.listeners, opened)
 		d.gates = append(d.gates, gates)
 		d.certificates = append(d.certificates, tlsFiles)
@@ -247,47 +244,6 @@ func (d *daemon) heed(ctx context.Context, stops, reloads <-chan os.Signal, fail
 			default:
 			}
 		}
-	}
-}
-
-// drain lets callers go in peace: for a while every answer closes its
-// connection, then nothing more is accepted, and what is under way may finish.
-func (d *daemon) drain(stops <-chan os.Signal) error {
-	limits := d.config.Proxy.Drain
-	d.log.Info().Dur("delay_ms", limits.Delay).Dur("timeout_ms", limits.Timeout).Msg("draining")
-	d.proxy.Drain()
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	go func() { // ends with drain
-		select {
-		case <-stops:
-			cancel(ErrSecondSignal)
-		case <-ctx.Done():
-		}
-	}()
-	select {
-	case <-time.After(limits.Delay):
-	case <-ctx.Done():
-	}
-	limited, stop := context.WithTimeout(ctx, limits.Timeout)
-	defer stop()
-	var group errgroup.Group
-	for _, server := range d.servers {
-		group.Go(func() error { return server.Shutdown(limited) })
-	}
-	if err := group.Wait(); errors.Is(context.Cause(limited), ErrSecondSignal) {
-		d.log.Warn().Msg("stopped at once by a second signal")
-		return ErrSecondSignal
-	} else if err != nil {
-		d.log.Warn().Msg("drain.timeout is over; requests still under way were cut off")
-	}
-	d.log.Info().Msg("stopped")
-	return nil
-}
-
-func (d *daemon) closeServers() {
-	for _, server := range d.servers {
-		_ = server.Close()
 	}
 }
 

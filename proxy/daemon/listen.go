@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -101,15 +102,15 @@ func listen(address string) ([]net.Listener, error) {
 		return nil, err
 	}
 	if host != "localhost" {
-		one, err := net.Listen("tcp", address)
+		one, err := listenTCP("tcp", address)
 		return []net.Listener{one}, err
 	}
-	four, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", wanted))
+	four, err := listenTCP("tcp4", net.JoinHostPort("127.0.0.1", wanted))
 	if err != nil {
 		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(four.Addr().String()) // the one taken, where 0 was wanted
-	six, err := net.Listen("tcp6", net.JoinHostPort("::1", port))
+	six, err := listenTCP("tcp6", net.JoinHostPort("::1", port))
 	switch {
 	case err == nil:
 		return []net.Listener{four, six}, nil
@@ -123,11 +124,22 @@ func listen(address string) ([]net.Listener, error) {
 	return nil, err
 }
 
+// listenTCP listens in plain TCP. Of Multipath TCP, which Go would offer, the kernel
+// keeps the sockets to itself: they can neither be reset nor told to take nobody new.
+func listenTCP(network, address string) (net.Listener, error) {
+	var way net.ListenConfig
+	way.SetMultipathTCP(false)
+	return way.Listen(context.Background(), network, address)
+}
+
+// readHeaderTimeout is how long a caller may take for a request's head.
+const readHeaderTimeout = 5 * time.Second
+
 // newServer bounds what a connection may cost before a request is known.
 func newServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:                      handler,
-		ReadHeaderTimeout:            5 * time.Second,
+		ReadHeaderTimeout:            readHeaderTimeout,
 		IdleTimeout:                  60 * time.Second,
 		MaxHeaderBytes:               28 << 10,
 		DisableGeneralOptionsHandler: true,

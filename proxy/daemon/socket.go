@@ -32,14 +32,19 @@ type socket struct {
 // Addr has the path of the configuration, not the one that the socket was made at.
 func (s *socket) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: s.path} }
 
-// Close ends the listener and removes its file, if that is still its own: while the
-// listener is open, no other file can have the same inode.
-func (s *socket) Close() error {
+// withdraw removes its file, if that is still its own: while the listener is open,
+// no other file can have the same inode. Nobody new can connect then.
+func (s *socket) withdraw() {
 	s.remove.Do(func() {
 		if there, err := os.Lstat(s.path); err == nil && os.SameFile(there, s.file) {
 			_ = os.Remove(s.path) // what is left is found stale by the next
 		}
 	})
+}
+
+// Close ends the listener.
+func (s *socket) Close() error {
+	s.withdraw()
 	return s.UnixListener.Close()
 }
 

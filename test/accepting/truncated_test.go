@@ -127,26 +127,7 @@ func TestTruncated_AnswersAreNoticedByEveryClient(t *testing.T) {
 	authority := harness.NewAuthority(t)
 	certificate, key := authority.IssueServer()
 	b := harness.Start(t, fmt.Sprintf(threeListeners, serveRaw(t, cutOff)), harness.File("server.pem", certificate), harness.File("server-key.pem", key))
-	address := func(i int) string {
-		var found []string
-		b.WaitLog(func(line map[string]any) bool {
-			if line["message"] == "listening" {
-				found = append(found, fmt.Sprint(line["address"]))
-			}
-			return len(found) > i
-		})
-		return found[i]
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM([]byte(authority.PEM))
-	plain, secure := address(0), address(1)
-	dial := map[string]func() (net.Conn, error){
-		"TCP": func() (net.Conn, error) { return net.Dial("tcp", plain) },
-		"TLS": func() (net.Conn, error) {
-			return tls.Dial("tcp", secure, &tls.Config{RootCAs: roots, ServerName: "localhost"})
-		},
-		"unix": func() (net.Conn, error) { return net.Dial("unix", filepath.Join(b.Dir, "b.sock")) },
-	}
+	dial := dialers(b, authority)
 	const each = 43
 	all, noticed := 0, 0
 	count := func(client, framing string, outcomes []outcome) {
@@ -173,7 +154,7 @@ func TestTruncated_AnswersAreNoticedByEveryClient(t *testing.T) {
 			}
 		}
 	}
-	front := startFront(t, plain, certificate, key)
+	front := startFront(t, strings.TrimPrefix(b.URL, "http://"), certificate, key)
 	for _, version := range []string{"1.0", "1.1"} {
 		for framing := range framings {
 			count("HTTP/2 via "+version, framing, curl2(t, front, authority.PEM, "/v"+version+"/"+framing+"/", cuts(framing, each)))
@@ -183,6 +164,30 @@ func TestTruncated_AnswersAreNoticedByEveryClient(t *testing.T) {
 		t.Errorf("%d of %d truncated answers were noticed", noticed, all)
 	}
 	t.Logf("truncated: %d of %d noticed by the client", noticed, all)
+}
+
+// dialers are the ways to a bearerd with threeListeners, by name.
+func dialers(b *harness.Bearerd, authority *harness.Authority) map[string]func() (net.Conn, error) {
+	address := func(i int) string {
+		var found []string
+		b.WaitLog(func(line map[string]any) bool {
+			if line["message"] == "listening" {
+				found = append(found, fmt.Sprint(line["address"]))
+			}
+			return len(found) > i
+		})
+		return found[i]
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(authority.PEM))
+	plain, secure := address(0), address(1)
+	return map[string]func() (net.Conn, error){
+		"TCP": func() (net.Conn, error) { return net.Dial("tcp", plain) },
+		"TLS": func() (net.Conn, error) {
+			return tls.Dial("tcp", secure, &tls.Config{RootCAs: roots, ServerName: "localhost"})
+		},
+		"unix": func() (net.Conn, error) { return net.Dial("unix", filepath.Join(b.Dir, "b.sock")) },
+	}
 }
 
 // startFront starts an nginx that speaks HTTP/2 and proxies /v1.0/ and /v1.1/ to

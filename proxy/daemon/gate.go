@@ -1,0 +1,93 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// quiet is how long nobody may have come for a listener to be taken for one that
+// nobody waits at.
+const quiet = 20 * time.Millisecond
+
+// gate is a listener whose connections are counted. It stands below TLS, and loses
+// none that was connected when it is closed.
+type gate struct {
+	net.Listener
+	all     *connections
+	name    string // what the configuration calls it
+	tls     bool
+	trusted atomic.Pointer[[]netip.Prefix] // proxies, which are not bounded by peer
+
+	leaving  atomic.Bool
+	empty    chan struct{} // closed when nobody waits any more
+	closed   chan struct{}
+	closing  sync.Once
+	emptying sync.Once
+}
+
+func (a *connections) gate(l net.Listener, name string, tls bool, trusted []netip.Prefix) *gate {
+	g := &gate{Listener: l, all: a, name: name, tls: tls, empty: make(chan struct{}), closed: make(chan struct{})}
+	g.trusted.Store(&trusted)
+	return g
+}
+
+// Accept returns the next connection that is not too much.
+func (g *gate) Accept() (net.Conn, error) {
+	for unused := 0; ; {
+		if g.leaving.Load() {
+			g.expire(quiet)
+		}
+		accepted, err := g.Listener.Accept()
+		switch {
+		case err == nil:
+			unused = 0
+			if c := g.all.admit(g, accepted); c != nil {
+				return c, nil
+			}
+		case !g.leaving.Load() || !errors.Is(err, os.ErrDeadlineExceeded):
+			g.all.failed(g, err)
+			return nil, err
+		default:
+			if unused++; unused > 1 { // the first may have expired before it looked
+				g.emptying.Do(func() { close(g.empty) })
+				<-g.closed
+				return nil, net.ErrClosed
+			}
+		}
+	}
+}
+
+// leave lets nobody new connect, and returns when all who had were accepted, or ctx
+// is done. Only Close must follow.
+func (g *gate) leave(ctx context.Context) {
+	if socket, ok := g.Listener.(*socket); ok {
+		socket.withdraw()
+	} else {
+		refuseNew(g.Listener)
+	}
+	g.leaving.Store(true)
+	g.expire(quiet) // for an Accept that waits already
+	select {
+	case <-g.empty:
+	case <-g.closed:
+	case <-ctx.Done():
+	}
+}
+
+func (g *gate) expire(after time.Duration) {
+	if l, ok := g.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = l.SetDeadline(time.Now().Add(after))
+	}
+}
+
+// Close ends the listener.
+func (g *gate) Close() error {
+	g.closing.Do(func() { close(g.closed) })
+	return g.Listener.Close()
+}

@@ -1,0 +1,251 @@
+package accepting_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"bearerd/test/harness"
+)
+
+const drainConfig = `proxy:
+  listeners: [{address: "127.0.0.1:0"}, {address: "unix:b.sock"}]
+  upstreams: {up: {url: "%s", insecure_http: true, private: true, credential: none}}
+  drain: {delay: %v, timeout: 10s}
+policy:
+  rules: [{name: all, callers: [local], upstreams: [up], methods: [GET, POST], paths: [/**]}]
+log: {access: false}
+`
+
+// quick is an upstream that answers at once.
+func quick(t *testing.T) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, "done")
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// tally is what became of the requests of many clients.
+type tally struct {
+	answered, toldToClose, closedUnused, refused, lost atomic.Int64
+
+	mu  sync.Mutex // guards the field below
+	how []string   // of the lost, the first few
+}
+
+func (c *tally) loses(what string, err error) {
+	c.lost.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.how) < 5 {
+		c.how = append(c.how, fmt.Sprintf("%s: %v", what, err))
+	}
+}
+
+// use sends requests on a connection, with a pause before each but the first, until
+// it is told to close it or finds it closed. It reports whether the connection came
+// to an end that it should.
+func (c *tally) use(conn net.Conn, pause func(i int) time.Duration) {
+	defer func() { _ = conn.Close() }()
+	in := bufio.NewReader(conn)
+	for i := 0; ; i++ {
+		if i > 0 {
+			time.Sleep(pause(i)) // what clients do between requests
+			if ended(conn) {     // as every client looks before it sends
+				c.closedUnused.Add(1)
+				return
+			}
+		}
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		if _, err := io.WriteString(conn, "POST /up/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"); err != nil {
+			c.loses("sending", err)
+			return
+		}
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			c.loses("reading the answer's head", err)
+			return
+		}
+		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "done" {
+			c.loses(fmt.Sprintf("reading the answer %d %q", resp.StatusCode, body), err)
+			return
+		}
+		c.answered.Add(1)
+		if resp.Close {
+			c.toldToClose.Add(1)
+			return
+		}
+	}
+}
+
+// ended reports whether the other end of a connection has closed it.
+func ended(conn net.Conn) (closed bool) {
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	_ = raw.Control(func(fd uintptr) {
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		closed = n == 0 && err == nil || errors.Is(err, syscall.ECONNRESET)
+	})
+	return closed
+}
+
+func (c *tally) String() string {
+	return fmt.Sprintf("%d answered, %d told to close, %d closed while unused, %d refused, %d lost %v",
+		c.answered.Load(), c.toldToClose.Load(), c.closedUnused.Load(), c.refused.Load(), c.lost.Load(), c.how)
+}
+
+// stop has bearerd drain, once each of the clients has had answers.
+func stop(t *testing.T, b *harness.Bearerd, c *tally, delay time.Duration) {
+	t.Helper()
+	for c.answered.Load() < 1000 {
+		time.Sleep(time.Millisecond)
+	}
+	start := time.Now()
+	b.Stop()
+	took := time.Since(start)
+	t.Logf("drain: stopped %v after the signal, with a delay of %v", took.Round(time.Millisecond), delay)
+	if took > delay+10*time.Second+time.Second {
+		t.Errorf("stopped after %v, want no more than delay, timeout and a second", took)
+	}
+}
+
+func TestDrain_LosesNoRequestOnAConnectionInUse(t *testing.T) {
+	const delay = 500 * time.Millisecond
+	b := harness.Start(t, fmt.Sprintf(drainConfig, quick(t), delay))
+	var busy, now tally
+	var clients sync.WaitGroup
+	client := func(c *tally, pause func(i int) time.Duration) {
+		clients.Go(func() {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(b.URL, "http://"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			c.use(conn, pause)
+		})
+	}
+	for i := range 200 {
+		client(&busy, func(int) time.Duration { return time.Duration(i%20) * time.Millisecond })
+	}
+	for i := range 100 { // some of their pauses are longer than the delay
+		client(&now, func(n int) time.Duration { return time.Duration(1+(i*n*7919)%900) * time.Millisecond })
+	}
+	stop(t, b, &busy, delay)
+	clients.Wait()
+	t.Logf("drain: 200 keep-alive connections in use: %v", &busy)
+	t.Logf("drain: 100 more that are used now and then: %v", &now)
+	if busy.lost.Load() != 0 {
+		t.Errorf("%d requests were lost", busy.lost.Load())
+	}
+	// In HTTP/1.1 a request can meet the end of a connection that nobody used. It does
+	// so for some microseconds here, not for as long as bearerd takes to wake up.
+	if now.lost.Load() > 2 {
+		t.Errorf("%d requests were lost on connections used now and then", now.lost.Load())
+	}
+}
+
+func TestDrain_AnswersWhomeverItAccepted(t *testing.T) {
+	const delay = 300 * time.Millisecond
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			b := harness.Start(t, fmt.Sprintf(drainConfig, quick(t), delay))
+			address := strings.TrimPrefix(b.URL, "http://")
+			if network == "unix" {
+				address = filepath.Join(b.Dir, "b.sock")
+			}
+			var c tally
+			var clients sync.WaitGroup
+			for range 200 {
+				clients.Go(func() {
+					for {
+						conn, err := net.Dial(network, address)
+						if err != nil {
+							c.refused.Add(1)
+							return
+						}
+						c.use(conn, func(int) time.Duration { return 0 })
+						if c.lost.Load() > 0 {
+							return
+						}
+					}
+				})
+			}
+			stop(t, b, &c, delay)
+			clients.Wait()
+			t.Logf("drain: 200 clients that connect again until refused, over %s: %v", network, &c)
+			if c.lost.Load() != 0 {
+				t.Errorf("%d connections were accepted and got no answer", c.lost.Load())
+			}
+		})
+	}
+}
+
+// TestDrain_AnAnswerCutOffIsNoticed: drain.timeout ends what has no end, and that must
+// not look like its end.
+func TestDrain_AnAnswerCutOffIsNoticed(t *testing.T) {
+	authority := harness.NewAuthority(t)
+	certificate, key := authority.IssueServer()
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "the beginning")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(upstream.Close)
+	config := strings.Replace(fmt.Sprintf(threeListeners, upstream.URL), "{delay: 0s}", "{delay: 0s, timeout: 100ms}", 1)
+	b := harness.Start(t, config, harness.File("server.pem", certificate), harness.File("server-key.pem", key))
+	dial := dialers(b, authority)
+	outcomes := make(chan string)
+	asked := 0
+	for _, version := range []string{"1.0", "1.1"} {
+		for _, way := range []string{"TCP", "TLS"} {
+			conn, err := dial[way]()
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked++
+			begun := make(chan struct{})
+			go func() { // ends with bearerd
+				got := fetch(noticing{conn, begun}, version, "/up/x")
+				outcomes <- fmt.Sprintf("HTTP/%s over %s: %s", version, way, got)
+			}()
+			<-begun
+		}
+	}
+	b.Stop()
+	for range asked {
+		if got := <-outcomes; !strings.HasSuffix(got, string(brokeOff)) {
+			t.Errorf("%s, want it to break off", got)
+		}
+	}
+}
+
+// noticing is a connection that says when something comes.
+type noticing struct {
+	net.Conn
+	begun chan struct{}
+}
+
+func (n noticing) Read(p []byte) (int, error) {
+	count, err := n.Conn.Read(p)
+	select {
+	case <-n.begun:
+	default:
+		close(n.begun)
+	}
+	return count, err
+}
