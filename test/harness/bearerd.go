@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -50,6 +51,8 @@ type setup struct {
 	dirs   []string
 	log    *os.File
 	cgroup string
+
+	descriptors int // 0: as many as the test may have
 }
 
 // Secret has Start write another client secret than the emulator's own.
@@ -76,6 +79,9 @@ func LogTo(file *os.File) Option { return func(s *setup) { s.log = file } }
 
 // Within has bearerd run in a cgroup, by its cgroup.procs.
 func Within(procs string) Option { return func(s *setup) { s.cgroup = procs } }
+
+// Descriptors bounds what bearerd may have open, as ulimit -n does.
+func Descriptors(n int) Option { return func(s *setup) { s.descriptors = n } }
 
 // Start runs bearerd with a configuration (see Config) and returns when it
 // listens. When the test ends bearerd is stopped, must exit with 0, and must
@@ -105,6 +111,9 @@ func Start(t testing.TB, config string, options ...Option) *Bearerd {
 	if s.cgroup != "" {
 		b.cmd.Args = append([]string{"sh", "-c", `echo $$ > "$0" && exec "$@"`, s.cgroup}, b.cmd.Args...)
 		b.cmd.Path = "/bin/sh"
+	}
+	if s.descriptors > 0 {
+		b.cmd = exec.Command("sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, s.descriptors)}, b.cmd.Args...)...)
 	}
 	b.cmd.Dir = b.Dir
 	b.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.Dir, "TMPDIR=" + b.Dir}, s.env...)
