@@ -2,7 +2,6 @@ package accepting_test
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -194,7 +193,7 @@ func dialers(b *harness.Bearerd, authority *harness.Authority) map[string]func()
 // bearerd's upstream in those versions.
 func startFront(t *testing.T, to, certificate, key string) (addr string) {
 	addr = fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-	startNginx(t, addr, map[string]string{"front.pem": certificate, "front-key.pem": key}, fmt.Sprintf(`
+	harness.StartNginx(t, addr, map[string]string{"front.pem": certificate, "front-key.pem": key}, fmt.Sprintf(`
   server {
     listen %[1]s ssl http2;
     ssl_certificate front.pem; ssl_certificate_key front-key.pem;
@@ -203,55 +202,6 @@ func startFront(t *testing.T, to, certificate, key string) (addr string) {
   }
 `, addr, to))
 	return addr
-}
-
-// startNginx runs nginx with the servers of a configuration until the test ends, and
-// returns when it listens.
-func startNginx(t *testing.T, addr string, files map[string]string, servers string) {
-	t.Helper()
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		harness.Missing(t, "nginx is not installed")
-	}
-	dir := t.TempDir()
-	files["config"] = `daemon off; master_process off; worker_processes 1; pid nginx.pid; error_log stderr crit;
-events { worker_connections 256; }
-http {
-  access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;` + servers + "}\n"
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var said bytes.Buffer
-	cmd := exec.Command(path, "-p", ".", "-c", "config")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() { // ends with the program, which the test ends
-		_ = cmd.Wait()
-		close(exited)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-exited
-	})
-	for giveUp := time.Now().Add(patience); ; {
-		if conn, err := net.Dial("tcp", addr); err == nil {
-			_ = conn.Close()
-			return
-		}
-		select {
-		case <-exited:
-			t.Fatalf("nginx ended: %s", said.String())
-		case <-time.After(10 * time.Millisecond):
-		}
-		if time.Now().After(giveUp) {
-			t.Fatal("nginx does not listen")
-		}
-	}
 }
 
 // curl2 has curl fetch answers in HTTP/2, on one connection as far as that goes.
