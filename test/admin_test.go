@@ -160,7 +160,7 @@ func TestAdmin_IsNothingForWebPagesAndForeignHosts(t *testing.T) {
 
 // metricNames are the contract's.
 var metricNames = []string{
-	"bearerd_audit_errors_total", "bearerd_breaker_state", "bearerd_build_info", "bearerd_config_last_reload_success_timestamp_seconds", "bearerd_config_last_reload_successful",
+	"bearerd_audit_errors_total", "bearerd_breaker_state", "bearerd_build_info", "bearerd_config_last_reload_success_timestamp_seconds", "bearerd_config_last_reload_successful", "bearerd_connections",
 	"bearerd_denied_total", "bearerd_errors_total", "bearerd_inbound_authorization_total", "bearerd_log_dropped_total", "bearerd_request_bytes_total", "bearerd_request_duration_seconds",
 	"bearerd_requests_in_flight", "bearerd_requests_total", "bearerd_response_bytes_total", "bearerd_store_errors_total",
 	"bearerd_token_expiry_timestamp_seconds", "bearerd_token_renewal_duration_seconds", "bearerd_token_renewals_total", "bearerd_token_uses_total",

@@ -61,16 +61,14 @@ func (c *conn) setIdle(idle bool) {
 }
 
 // leave ends a connection that waits for a request, by ending the wait: closing it
-// here could meet one that has just been read. It reports whether it waits.
-func (c *conn) leave() bool {
+// here could meet one that has just been read.
+func (c *conn) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.idle || c.begun {
-		return false
+	if c.idle && !c.begun {
+		c.leaving = true
+		_ = c.Conn.SetReadDeadline(time.Now()) // fails where Read does
 	}
-	c.leaving = true
-	_ = c.Conn.SetReadDeadline(time.Now()) // fails where Read does
-	return true
 }
 
 // Write writes piece by piece, each with a time of its own, but never beyond the

@@ -91,28 +91,15 @@ func noteState(outer net.Conn, state http.ConnState) {
 	}
 }
 
-// leave has those that wait for a request end, and returns when they have, or ctx is
-// done.
+// leave returns when none is open, or ctx is done. Those that wait for a request are
+// ended.
 func (a *connections) leave(ctx context.Context) {
-	for a.leaveOnce() > 0 && ctx.Err() == nil {
-		time.Sleep(time.Millisecond)
-	}
-}
-
-func (a *connections) leaveOnce() (waiting int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for c := range a.open {
-		if c.leave() {
-			waiting++
-		}
-	}
-	return waiting
-}
-
-// wait returns when none is open, or ctx is done.
-func (a *connections) wait(ctx context.Context) {
 	for a.count() > 0 {
+		a.mu.Lock()
+		for c := range a.open {
+			c.leave()
+		}
+		a.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return

@@ -19,7 +19,9 @@ const (
 )
 
 // drain lets callers go in peace: for a while every answer closes its
-// connection, then nothing more is accepted, and what is under way may finish.
+// connection, then nothing more is accepted, and what is under way may finish. It is
+// not http.Server.Shutdown's work, which answers no request that was not read when it
+// began, and closes a connection under the next one.
 func (d *daemon) drain(stops <-chan os.Signal) error {
 	limits := d.config.Proxy.Drain
 	d.log.Info().Dur("delay_ms", limits.Delay).Dur("timeout_ms", limits.Timeout).Msg("draining")
@@ -40,24 +42,18 @@ func (d *daemon) drain(stops <-chan os.Signal) error {
 	limited, stop := context.WithTimeout(ctx, limits.Timeout)
 	defer stop()
 	d.leave(limited)
-	var group errgroup.Group
-	for _, server := range d.servers {
-		group.Go(func() error { return server.Shutdown(limited) })
-	}
-	err := group.Wait()
-	d.connections.wait(limited) // for those that a server knew nothing of yet
+	d.connections.leave(limited)
 	if errors.Is(context.Cause(limited), ErrSecondSignal) {
 		d.log.Warn().Msg("stopped at once by a second signal")
 		return ErrSecondSignal
-	} else if err != nil || d.connections.count() > 0 {
+	} else if d.connections.count() > 0 {
 		d.log.Warn().Msg("drain.timeout is over; requests still under way were cut off")
 	}
 	d.log.Info().Msg("stopped")
 	return nil
 }
 
-// leave lets in who has connected and nobody new, and ends connections that wait
-// for a request.
+// leave lets in who has connected, and nobody new.
 func (d *daemon) leave(ctx context.Context) {
 	ctx, stop := context.WithTimeout(ctx, leaveTime)
 	defer stop()
@@ -66,7 +62,6 @@ func (d *daemon) leave(ctx context.Context) {
 		group.Go(func() error { g.leave(ctx); return nil })
 	}
 	_ = group.Wait() // it has no errors
-	d.connections.leave(ctx)
 }
 
 // closeServers ends what is left.

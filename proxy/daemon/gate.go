@@ -50,21 +50,22 @@ func (g *gate) Accept() (net.Conn, error) {
 			if c := g.all.admit(g, accepted); c != nil {
 				return c, nil
 			}
-		case !g.leaving.Load() || !errors.Is(err, os.ErrDeadlineExceeded):
+		case !g.leaving.Load():
 			g.all.failed(g, err)
 			return nil, err
+		case errors.Is(err, os.ErrDeadlineExceeded) && unused == 0:
+			unused++ // it may have expired before it looked
 		default:
-			if unused++; unused > 1 { // the first may have expired before it looked
-				g.emptying.Do(func() { close(g.empty) })
-				<-g.closed
-				return nil, net.ErrClosed
-			}
+			g.emptying.Do(func() { close(g.empty) })
+			<-g.closed // until then the server goes on as if nothing were
+			return nil, net.ErrClosed
 		}
 	}
 }
 
-// leave lets nobody new connect, and returns when all who had were accepted, or ctx
-// is done. Only Close must follow.
+// leave lets nobody new connect, and when all who had were accepted, or ctx is done,
+// takes the listener away. The server is not told: it would drop what it has not
+// begun to serve.
 func (g *gate) leave(ctx context.Context) {
 	if socket, ok := g.Listener.(*socket); ok {
 		socket.withdraw()
@@ -78,6 +79,7 @@ func (g *gate) leave(ctx context.Context) {
 	case <-g.closed:
 	case <-ctx.Done():
 	}
+	_ = g.Listener.Close()
 }
 
 func (g *gate) expire(after time.Duration) {

@@ -40,14 +40,18 @@ func quick(t *testing.T) string {
 
 // tally is what became of the requests of many clients.
 type tally struct {
-	answered, toldToClose, closedUnused, refused, lost atomic.Int64
+	answered, toldToClose, closedUnused, refused atomic.Int64
+	lost, lostFirst                              atomic.Int64 // all, and those that were the first of a connection
 
 	mu  sync.Mutex // guards the field below
 	how []string   // of the lost, the first few
 }
 
-func (c *tally) loses(what string, err error) {
+func (c *tally) loses(i int, what string, err error) {
 	c.lost.Add(1)
+	if i == 0 {
+		c.lostFirst.Add(1)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.how) < 5 {
@@ -71,16 +75,16 @@ func (c *tally) use(conn net.Conn, pause func(i int) time.Duration) {
 		}
 		_ = conn.SetDeadline(time.Now().Add(patience))
 		if _, err := io.WriteString(conn, "POST /up/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"); err != nil {
-			c.loses("sending", err)
+			c.loses(i, "sending", err)
 			return
 		}
 		resp, err := http.ReadResponse(in, nil)
 		if err != nil {
-			c.loses("reading the answer's head", err)
+			c.loses(i, "reading the answer's head", err)
 			return
 		}
 		if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "done" {
-			c.loses(fmt.Sprintf("reading the answer %d %q", resp.StatusCode, body), err)
+			c.loses(i, fmt.Sprintf("reading the answer %d %q", resp.StatusCode, body), err)
 			return
 		}
 		c.answered.Add(1)
@@ -105,15 +109,17 @@ func ended(conn net.Conn) (closed bool) {
 }
 
 func (c *tally) String() string {
-	return fmt.Sprintf("%d answered, %d told to close, %d closed while unused, %d refused, %d lost %v",
-		c.answered.Load(), c.toldToClose.Load(), c.closedUnused.Load(), c.refused.Load(), c.lost.Load(), c.how)
+	return fmt.Sprintf("%d answered, %d told to close, %d closed while unused, %d refused, %d lost (%d of them the first of a connection) %v",
+		c.answered.Load(), c.toldToClose.Load(), c.closedUnused.Load(), c.refused.Load(), c.lost.Load(), c.lostFirst.Load(), c.how)
 }
 
-// stop has bearerd drain, once each of the clients has had answers.
+// stop has bearerd drain, once the clients have had a thousand answers.
 func stop(t *testing.T, b *harness.Bearerd, c *tally, delay time.Duration) {
 	t.Helper()
-	for c.answered.Load() < 1000 {
-		time.Sleep(time.Millisecond)
+	for giveUp := time.Now().Add(patience); c.answered.Load() < 1000; time.Sleep(time.Millisecond) {
+		if time.Now().After(giveUp) {
+			t.Fatalf("before the stop: %v", c)
+		}
 	}
 	start := time.Now()
 	b.Stop()
@@ -125,7 +131,7 @@ func stop(t *testing.T, b *harness.Bearerd, c *tally, delay time.Duration) {
 }
 
 func TestDrain_LosesNoRequestOnAConnectionInUse(t *testing.T) {
-	const delay = 500 * time.Millisecond
+	const delay = 2 * time.Second // within which each is used, however much else the machine has to do
 	b := harness.Start(t, fmt.Sprintf(drainConfig, quick(t), delay))
 	var busy, now tally
 	var clients sync.WaitGroup
@@ -143,7 +149,7 @@ func TestDrain_LosesNoRequestOnAConnectionInUse(t *testing.T) {
 		client(&busy, func(int) time.Duration { return time.Duration(i%20) * time.Millisecond })
 	}
 	for i := range 100 { // some of their pauses are longer than the delay
-		client(&now, func(n int) time.Duration { return time.Duration(1+(i*n*7919)%900) * time.Millisecond })
+		client(&now, func(n int) time.Duration { return time.Duration(1+(i*n*7919)%3000) * time.Millisecond })
 	}
 	stop(t, b, &busy, delay)
 	clients.Wait()
@@ -179,17 +185,14 @@ func TestDrain_AnswersWhomeverItAccepted(t *testing.T) {
 							return
 						}
 						c.use(conn, func(int) time.Duration { return 0 })
-						if c.lost.Load() > 0 {
-							return
-						}
 					}
 				})
 			}
 			stop(t, b, &c, delay)
 			clients.Wait()
 			t.Logf("drain: 200 clients that connect again until refused, over %s: %v", network, &c)
-			if c.lost.Load() != 0 {
-				t.Errorf("%d connections were accepted and got no answer", c.lost.Load())
+			if c.lostFirst.Load() != 0 {
+				t.Errorf("%d connections were accepted and got no answer", c.lostFirst.Load())
 			}
 		})
 	}
