@@ -252,3 +252,25 @@ func (n noticing) Read(p []byte) (int, error) {
 	}
 	return count, err
 }
+
+// TestDrain_WaitsForNoUnusedConnection, of whatever kind: they would stay for a minute.
+func TestDrain_WaitsForNoUnusedConnection(t *testing.T) {
+	authority := harness.NewAuthority(t)
+	certificate, key := authority.IssueServer()
+	config := strings.Replace(fmt.Sprintf(threeListeners, quick(t)), "{delay: 0s}", "{delay: 0s, timeout: 15s}", 1)
+	b := harness.Start(t, config, harness.File("server.pem", certificate), harness.File("server-key.pem", key))
+	for way, dial := range dialers(b, authority) {
+		conn, err := dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if status, code, err := ask(conn); status != 200 {
+			t.Errorf("over %s: answered %d %s (%v)", way, status, code, err)
+		}
+	}
+	b.Stop()
+	if lines := b.Lines("drain.timeout is over; requests still under way were cut off"); len(lines) > 0 {
+		t.Error("the drain waited for connections that nobody used")
+	}
+}
