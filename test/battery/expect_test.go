@@ -95,6 +95,15 @@ func TestExpect_NoEarlyAnswerSwallowsTheNextRequest(t *testing.T) {
 		b := harness.Start(t, config)
 		sum.try(t, addrOf(b), early{"request_ambiguous", "POST", "/plain/inbox", []string{"Authorization: Bearer x"}})
 	})
+	t.Run("a body that is too long", func(t *testing.T) {
+		g, upstream := harness.NewGlobus(t, emulator.Config{}), harness.NewRecorder(t)
+		config := strings.Replace(battery.Config(g, upstream.URL), "credential: transfer}", "credential: transfer, limits: {body: 16B}}", 1)
+		b := harness.Start(t, config)
+		sum.try(t, addrOf(b), early{"body_too_large", "POST", "/plain/inbox", nil})
+		for _, a := range upstream.Take() {
+			t.Errorf("%.100q arrived", a.Line())
+		}
+	})
 	fmt.Printf("Expect: 100-continue: %d early answers; after %d the next request was answered, after %d the connection was closed, %d were swallowed\n",
 		sum.answered+sum.closed+sum.swallowed, sum.answered, sum.closed, sum.swallowed)
 }
