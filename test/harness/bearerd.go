@@ -45,6 +45,7 @@ type Option func(*setup)
 
 type setup struct {
 	secret string
+	plain  bool
 	args   []string
 	env    []string
 	files  map[string]string
@@ -60,6 +61,10 @@ func Secret(secret string) Option { return func(s *setup) { s.secret = secret } 
 
 // Args adds arguments behind `run -c config.yaml`.
 func Args(args ...string) Option { return func(s *setup) { s.args = append(s.args, args...) } }
+
+// Plain has Start start a bearerd without the race detector, which needs several times
+// the memory and time.
+func Plain() Option { return func(s *setup) { s.plain = true } }
 
 // Env adds NAME=value to an environment that has little else.
 func Env(pairs ...string) Option { return func(s *setup) { s.env = append(s.env, pairs...) } }
@@ -82,6 +87,13 @@ func Within(procs string) Option { return func(s *setup) { s.cgroup = procs } }
 
 // Descriptors bounds what bearerd may have open, as ulimit -n does.
 func Descriptors(n int) Option { return func(s *setup) { s.descriptors = n } }
+
+func (s setup) binary(t testing.TB) string {
+	if s.plain && len(buildFlags) > 0 {
+		return built.plain.build(t)
+	}
+	return Binary(t)
+}
 
 // Start runs bearerd with a configuration (see Config) and returns when it
 // listens. When the test ends bearerd is stopped, must exit with 0, and must
@@ -107,7 +119,7 @@ func Start(t testing.TB, config string, options ...Option) *Bearerd {
 			t.Fatal(err)
 		}
 	}
-	b.cmd = exec.Command(Binary(t), append([]string{"run", "-c", configFile, "--log-format", "json"}, s.args...)...)
+	b.cmd = exec.Command(s.binary(t), append([]string{"run", "-c", configFile, "--log-format", "json"}, s.args...)...)
 	if s.cgroup != "" {
 		b.cmd.Args = append([]string{"sh", "-c", `echo $$ > "$0" && exec "$@"`, s.cgroup}, b.cmd.Args...)
 		b.cmd.Path = "/bin/sh"

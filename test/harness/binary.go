@@ -9,8 +9,13 @@ import (
 	"testing"
 )
 
-// built is the program of this test process.
+// built are the programs of this test process: as the tests themselves are, and plain.
 var built struct {
+	tested, plain program
+}
+
+// program is bearerd, once it was built.
+type program struct {
 	once sync.Once
 	dir  string
 	path string
@@ -22,20 +27,26 @@ var built struct {
 // is an exit code other than 0. See Main.
 func Binary(t testing.TB) string {
 	t.Helper()
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "bearerd-test-"); built.err != nil {
+	return built.tested.build(t, buildFlags...)
+}
+
+// build builds it at the first call.
+func (p *program) build(t testing.TB, flags ...string) string {
+	t.Helper()
+	p.once.Do(func() {
+		if p.dir, p.err = os.MkdirTemp("", "bearerd-test-"); p.err != nil {
 			return
 		}
-		built.path = filepath.Join(built.dir, "bearerd")
-		args := append([]string{"build", "-o", built.path}, buildFlags...)
+		p.path = filepath.Join(p.dir, "bearerd")
+		args := append([]string{"build", "-o", p.path}, flags...)
 		if out, err := exec.Command("go", append(args, "bearerd")...).CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("go build: %w\n%s", err, out)
+			p.err = fmt.Errorf("go build: %w\n%s", err, out)
 		}
 	})
-	if built.err != nil {
-		t.Fatal(built.err)
+	if p.err != nil {
+		t.Fatal(p.err)
 	}
-	return built.path
+	return p.path
 }
 
 // Missing ends a test that needs what is not installed here: it is skipped, but in
@@ -55,8 +66,10 @@ func Main(m *testing.M, after ...func()) {
 	for _, do := range after {
 		do()
 	}
-	if built.dir != "" {
-		_ = os.RemoveAll(built.dir)
+	for _, p := range []*program{&built.tested, &built.plain} {
+		if p.dir != "" {
+			_ = os.RemoveAll(p.dir)
+		}
 	}
 	os.Exit(code)
 }
