@@ -71,14 +71,15 @@ type answer struct {
 	broke  bool // it is not whole
 }
 
-// String is its status and code, for counting.
+// String is its status and code, for counting. Of one that broke off it depends on
+// how fast that was whether the status came.
 func (a answer) String() string {
+	if a.broke {
+		return "broken off"
+	}
 	text := fmt.Sprint(a.status)
 	if a.code != "" {
 		text += " " + a.code
-	}
-	if a.broke {
-		text += " broken off"
 	}
 	return text
 }
