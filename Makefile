@@ -10,11 +10,12 @@ PYTHON ?= python3
 FUZZTIME ?= 20s
 CACHE := $(CURDIR)/.cache
 LINTER := $(CACHE)/bin/golangci-lint
+TOXIPROXY := $(CACHE)/bin/toxiproxy-server
 LOG := $(CACHE)/test.log
 DIST ?= dist
 PYTHONS := sdk4 sdk3 cli
 
-.PHONY: build test lint provider clients packages demo dist fuzz clean
+.PHONY: build test lint provider clients toxiproxy packages demo dist fuzz clean
 
 build:
 	go build -o bearerd .
@@ -22,7 +23,7 @@ build:
 # The log has every line of every test; printed are those of tests that failed or
 # were skipped, a line a package, which real clients took part, and what the battery,
 # the corpus and the browser show.
-test: packages lint clients provider
+test: packages lint clients provider toxiproxy
 	@mkdir -p $(CACHE)
 	@echo "go test -race ./..."
 	@go test -race -count=1 -timeout 10m -v ./... >$(LOG).part 2>&1 || failed=$$?; \
@@ -30,7 +31,7 @@ test: packages lint clients provider
 	awk -f test/harness/report.awk $(LOG); \
 	grep -oE 'real client: .*' $(LOG) || echo "real client: none"; \
 	go test -run '^$$' -bench 'Decide100Rules$$' -benchtime 500ms ./policy | grep ^Benchmark | tee -a $(LOG); \
-	grep -E '^ *(battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: |explain: |hostile answers: |[0-9]+ [GM]iB (up|down).*: idle |another uid|.*configurations, )' $(LOG) || true; \
+	grep -E '^ *(battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: |explain: |hostile answers: |toxiproxy: |[0-9]+ [GM]iB (up|down).*: idle |another uid|.*configurations, )' $(LOG) || true; \
 	go run ./test/harness/nosecrets $(LOG); \
 	exit $${failed:-0}
 
@@ -66,6 +67,12 @@ $(CACHE)/provider/installed: test/provider/javascript/package.json test/provider
 	cp $^ $(@D)
 	npm ci --prefix $(@D) --silent --no-audit --no-fund --ignore-scripts
 	touch $@
+
+# A module of its own, so that bearerd needs nothing of what it needs.
+toxiproxy: $(TOXIPROXY)
+
+$(TOXIPROXY): tools/toxiproxy/go.mod tools/toxiproxy/go.sum
+	go build -C tools/toxiproxy -o $@ github.com/Shopify/toxiproxy/v2/cmd/server
 
 # What tests need of the system. It is installed in CI only, where we are root.
 packages:
