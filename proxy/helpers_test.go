@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -44,6 +45,7 @@ type rig struct {
 	*proxy.Proxy
 	url  string
 	addr string
+	via  *http.Client // nil: client
 
 	t         *testing.T
 	serving   sync.RWMutex // held for reading while a request is served
@@ -231,7 +233,7 @@ func (r *rig) do(method, path, body string, header ...string) answer {
 		}
 		req.Header.Add(header[i], header[i+1])
 	}
-	resp, err := client.Do(req)
+	resp, err := cmp.Or(r.via, client).Do(req)
 	if err != nil {
 		r.t.Fatal(err)
 	}

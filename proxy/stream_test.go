@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -133,7 +135,7 @@ func TestStream_EndsAtTheUpstreamWhenTheCallerLeaves(t *testing.T) {
 
 // library is an upstream with a file, as a web server serves one, and with
 // answers that are easily spoiled.
-func library(t *testing.T, packed []byte) string {
+func library(packed []byte) http.HandlerFunc {
 	const file = "0123456789abcdefghijklmnopqrstuvwxyz"
 	answers := map[string]func(w http.ResponseWriter){
 		"/packed": func(w http.ResponseWriter) {
@@ -163,6 +165,32 @@ func library(t *testing.T, packed []byte) string {
 			w.Header().Set("X-RateLimit-Remaining", "0")
 			w.WriteHeader(http.StatusTooManyRequests)
 		},
+		"/204": func(w http.ResponseWriter) {
+			w.Header().Set("ETag", `"v2"`)
+			w.Header().Set("Last-Modified", "Sun, 09 Sep 2001 01:46:40 GMT")
+			w.WriteHeader(http.StatusNoContent)
+		},
+		"/201": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Location", "v2")
+			w.Header().Set("Content-Digest", "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:")
+			w.Header().Set("Content-Length", "0")
+			w.WriteHeader(http.StatusCreated)
+		},
+		"/part": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes 3-9/%d", len(packed)))
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(packed[3:10])
+		},
+		"/long": func(w http.ResponseWriter) {
+			w.Header().Set("ETag", `"v3"`)
+			w.Header().Set("Content-Type", "application/octet-stream")
+			for range 100 {
+				_, _ = w.Write(bytes.Repeat([]byte{0, '\r', '\n', 0xff}, 1000))
+				_ = http.NewResponseController(w).Flush()
+			}
+		},
 		"/untyped": func(w http.ResponseWriter) {
 			w.Header()["Content-Type"] = nil
 			_, _ = io.WriteString(w, "<html>what is this</html>")
@@ -178,7 +206,7 @@ func library(t *testing.T, packed []byte) string {
 			w.WriteHeader(http.StatusNonAuthoritativeInfo)
 		},
 	}
-	return upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
 		if answer, ok := answers[r.URL.Path]; ok {
 			answer(w)
 			return
@@ -187,11 +215,19 @@ func library(t *testing.T, packed []byte) string {
 		w.Header().Set("Content-Type", "application/x-file")
 		w.Header().Set("Content-Disposition", `attachment; filename="größe.bin"`)
 		http.ServeContent(w, r, "file", time.Unix(1_000_000_000, 0), strings.NewReader(file))
-	})
+	}
 }
 
 // boundary is what multipart/byteranges makes up anew for each answer.
 var boundary = regexp.MustCompile(`[0-9a-f]{60}`)
+
+// exactly is a request, and what the answer to it is known by.
+type exactly struct {
+	name, method, path string
+	header             []string
+	status             int
+	want               string // a header that makes the answer what it is
+}
 
 // TestStream_AnswersAreThoseOfTheUpstream asks the upstream itself, too: tools
 // must not be able to tell the two apart.
@@ -200,14 +236,8 @@ func TestStream_AnswersAreThoseOfTheUpstream(t *testing.T) {
 	z := gzip.NewWriter(&packed)
 	_, _ = io.WriteString(z, `{"a":1}`)
 	_ = z.Close()
-	direct := &rig{t: t, url: library(t, packed.Bytes())}
-	r := newRig(t, to(t, direct.url))
-	for _, tt := range []struct {
-		name, method, path string
-		header             []string
-		status             int
-		want               string // a header that makes the answer what it is
-	}{
+	direct := &rig{t: t, url: upstream(t, library(packed.Bytes()))}
+	rows := []exactly{
 		{"the file", "GET", "/file", nil, 200, "Content-Length: 36"},
 		{"its head", "HEAD", "/file", nil, 200, "Content-Length: 36"},
 		{"a range", "GET", "/file", []string{"Range", "bytes=10-19"}, 206, "Content-Range: bytes 10-19/36"},
@@ -230,23 +260,70 @@ func TestStream_AnswersAreThoseOfTheUpstream(t *testing.T) {
 		{"their 429", "GET", "/429", nil, 429, "Retry-After: 7"},
 		{"an odd type, and headers that come twice", "GET", "/cached", nil, 203, "Content-Type: IMAGE/x-Odd ;a=b"},
 		{"no type at all", "GET", "/untyped", nil, 200, "Content-Length: 25"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			got, want := r.do(tt.method, "/up"+tt.path, "", tt.header...), direct.do(tt.method, tt.path, "", tt.header...)
-			if got.status != tt.status || got.status != want.status {
-				t.Errorf("answered %d and the upstream %d, want %d", got.status, want.status, tt.status)
-			}
-			if headers := lines(got.header); !strings.Contains(headers, tt.want+"\r\n") {
-				t.Errorf("the headers are\n%swant one to be %s", headers, tt.want)
-			}
-			if got, want := lines(got.header), lines(expected(want.header)); got != want {
-				t.Errorf("the headers are\n%sand the upstream's\n%s", got, want)
-			}
-			if got, want := boundary.ReplaceAllString(got.body, "B"), boundary.ReplaceAllString(want.body, "B"); got != want {
-				t.Errorf("the body is %q and the upstream's %q", got, want)
-			}
-		})
+		{"nothing", "DELETE", "/204", nil, 204, `Etag: "v2"`},
+		{"something new", "POST", "/201", nil, 201, "Content-Location: v2"},
+		{"part of what is packed", "GET", "/part", nil, 206, "Content-Encoding: gzip"},
+		{"what has no length", "GET", "/long", nil, 200, `Etag: "v3"`},
+		{"its head, which has none either", "HEAD", "/long", nil, 200, `Etag: "v3"`},
 	}
+	versions(t, library(packed.Bytes()), func(t *testing.T, r *rig) {
+		for name, way := range map[string]*rig{"TCP": r, "unix": r.overUnix(t), "TLS": r.overTLS(t)} {
+			for _, tt := range rows {
+				t.Run(name+"/"+tt.name, func(t *testing.T) { sameAnswer(t, way, direct, tt) })
+			}
+		}
+	})
+}
+
+// sameAnswer asks both.
+func sameAnswer(t *testing.T, way, direct *rig, tt exactly) {
+	got, want := way.do(tt.method, "/up"+tt.path, "", tt.header...), direct.do(tt.method, tt.path, "", tt.header...)
+	if got.status != tt.status || got.status != want.status {
+		t.Errorf("answered %d and the upstream %d, want %d", got.status, want.status, tt.status)
+	}
+	if headers := lines(got.header); !strings.Contains(headers, tt.want+"\r\n") {
+		t.Errorf("the headers are\n%swant one to be %s", headers, tt.want)
+	}
+	if got, want := lines(got.header), lines(expected(want.header)); got != want {
+		t.Errorf("the headers are\n%sand the upstream's\n%s", got, want)
+	}
+	if got, want := boundary.ReplaceAllString(got.body, "B"), boundary.ReplaceAllString(want.body, "B"); got != want {
+		t.Errorf("the body is %q and the upstream's %q", got, want)
+	}
+}
+
+// overUnix is the same proxy by a unix socket.
+func (r *rig) overUnix(t *testing.T) *rig {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(r.Listener(0))
+	_ = server.Listener.Close()
+	server.Listener, server.Config.ConnContext = l, proxy.ConnContext
+	server.Start()
+	t.Cleanup(server.Close)
+	transport := client.Transport.(*http.Transport).Clone()
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}
+	via := *client
+	via.Transport = transport
+	return &rig{Proxy: r.Proxy, t: t, url: r.url, via: &via}
+}
+
+// overTLS is the same proxy by TLS.
+func (r *rig) overTLS(t *testing.T) *rig {
+	t.Helper()
+	server := httptest.NewUnstartedServer(r.Listener(0))
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	via := *client
+	via.Transport = server.Client().Transport
+	via.Transport.(*http.Transport).DisableCompression = true
+	return &rig{Proxy: r.Proxy, t: t, url: server.URL, via: &via}
 }
 
 // expected is what bearerd makes of an upstream's headers.
@@ -259,16 +336,16 @@ func expected(h http.Header) http.Header {
 	return h
 }
 
-// lines are headers as on the wire, sorted, but for the clock's.
+// lines are headers as on the wire, sorted, but for the clock's and the connection's.
 func lines(h http.Header) string {
 	var b strings.Builder
-	_ = h.WriteSubset(&b, map[string]bool{"Date": true})
+	_ = h.WriteSubset(&b, map[string]bool{"Date": true, "Connection": true})
 	return boundary.ReplaceAllString(b.String(), "B")
 }
 
 // Answers without a body must leave the connection where the next one begins.
 func TestStream_NothingFollowsTheHeadOfAnAnswerWithoutBody(t *testing.T) {
-	r := newRig(t, to(t, library(t, nil)))
+	r := newRig(t, to(t, upstream(t, library(nil))))
 	for _, tt := range []struct {
 		method, header string
 		status         int
