@@ -14,6 +14,9 @@ TOXIPROXY := $(CACHE)/bin/toxiproxy-server
 LOG := $(CACHE)/test.log
 DIST ?= dist
 PYTHONS := sdk4 sdk3 cli
+# What tests print for people, by how it begins.
+FIGURES := battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: |explain: |another uid|hostile answers: |toxiproxy: |stale keep-alive: |GOAWAY: |reset after|early answer: |truncated: [0-9]|drain: |slow heads: |descriptors: |log (pipe|closed|disk)|breaker: |30 days: |[0-9]+ [GM]iB (up|down).*: idle |.*configurations,
+SHOWN := ^ *(\w+_test\.go:[0-9]+: )?($(FIGURES))
 
 .PHONY: build test lint provider clients toxiproxy packages demo dist fuzz clean
 
@@ -31,7 +34,7 @@ test: packages lint clients provider toxiproxy
 	awk -f test/harness/report.awk $(LOG); \
 	grep -oE 'real client: .*' $(LOG) || echo "real client: none"; \
 	go test -run '^$$' -bench 'Decide100Rules$$' -benchtime 500ms ./policy | grep ^Benchmark | tee -a $(LOG); \
-	grep -E '^ *(battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: |explain: |hostile answers: |toxiproxy: |[0-9]+ [GM]iB (up|down).*: idle |another uid|.*configurations, )' $(LOG) || true; \
+	grep -E '$(SHOWN)' $(LOG) | sed -E 's/^ *(\w+_test\.go:[0-9]+: )?//' || true; \
 	go run ./test/harness/nosecrets $(LOG); \
 	exit $${failed:-0}
 
