@@ -21,9 +21,19 @@ import (
 )
 
 // versions runs a test in front of an upstream that speaks HTTP/1.1, and of one that
-// speaks HTTP/2.
-func versions(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, r *rig)) {
-	t.Run("HTTP/1.1", func(t *testing.T) { test(t, newRig(t, to(t, upstream(t, handler)))) })
+// speaks HTTP/2; with what is changed of how it is configured.
+func versions(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, r *rig), changes ...func(*proxy.UpstreamConfig)) {
+	changed := func(s settings, up proxy.UpstreamConfig) settings {
+		for _, change := range changes {
+			change(&up)
+		}
+		s.upstreams["up"] = up
+		return s
+	}
+	t.Run("HTTP/1.1", func(t *testing.T) {
+		s := to(t, upstream(t, handler))
+		test(t, newRig(t, changed(s, s.upstreams["up"])))
+	})
 	t.Run("HTTP/2", func(t *testing.T) {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.ProtoMajor != 2 {
@@ -38,12 +48,10 @@ func versions(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, r 
 		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := to(t, server.URL)
-		s.upstreams["up"] = proxy.UpstreamConfig{
+		test(t, newRig(t, changed(to(t, server.URL), proxy.UpstreamConfig{
 			URL: server.URL, Private: true,
 			TLS: credentials.TLSConfig{CA: credentials.Reference("file:" + file)}, Tuning: proxy.TuningConfig{HTTP2: true},
-		}
-		test(t, newRig(t, s))
+		})))
 	})
 }
 
