@@ -216,21 +216,31 @@ func wireError(x *Exchange, cause error) *Error {
 		return &Error{Code: "upstream_unreachable", Err: errors.New("sending the request"),
 			Detail: name + " closed the connection before it took the request, whose body is too long to keep; send the request again"}
 	case faultTimeout:
-		return &Error{Code: "upstream_timeout", Detail: name + " did not answer in time", Err: errors.New("waiting for the response")}
+		return &Error{Code: "upstream_timeout", Detail: name + " did not answer in time" + x.caution(), Err: errors.New("waiting for the response")}
 	case faultInvalid:
 		return x.invalid("answered with something that is not HTTP, or with more headers than 256 KiB")
 	}
-	if x.isIdempotent() {
-		return &Error{Code: "upstream_unreachable", Detail: name + " broke the connection before it answered; send the request again", Err: errors.New("reading the response")}
+	e := &Error{Code: "outcome_unknown", Detail: name + " broke the connection before it answered" + x.caution(), Err: errors.New("reading the response")}
+	if !x.mayBeDone() {
+		e.Code = "upstream_unreachable"
+		e.Detail += "; send the request again"
 	}
-	return &Error{Code: "outcome_unknown", Detail: name + " broke the connection before it answered, and may have done what was asked; look before sending the request again", Err: errors.New("reading the response")}
+	return e
+}
+
+// mayBeDone reports whether the upstream, if it heard of the request, may have done
+// something that it would do again.
+func (x *Exchange) mayBeDone() bool { return !x.isIdempotent() && !x.body.isAhead() }
+
+// caution is what to say then.
+func (x *Exchange) caution() string {
+	if !x.mayBeDone() {
+		return ""
+	}
+	return "; look before sending the request again, it may have done what was asked"
 }
 
 // invalid is for an answer that is none.
 func (x *Exchange) invalid(what string) *Error {
-	e := &Error{Code: "upstream_invalid", Detail: "upstream " + x.Upstream + " " + what, Err: errors.New("reading the response")}
-	if !x.isIdempotent() {
-		e.Detail += "; look before sending the request again, it may have done what was asked"
-	}
-	return e
+	return &Error{Code: "upstream_invalid", Detail: "upstream " + x.Upstream + " " + what + x.caution(), Err: errors.New("reading the response")}
 }

@@ -39,7 +39,7 @@ func (r repeat) RoundTrip(req *http.Request) (*http.Response, error) {
 				return nil, err
 			}
 			pauses = pauses[1:]
-		case kind == faultBroken && !broke && (x.isIdempotent() || x.body.isAhead()):
+		case kind == faultBroken && !broke && !x.mayBeDone():
 			broke = true
 		default:
 			return nil, err

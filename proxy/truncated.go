@@ -45,10 +45,9 @@ func readWhole(resp *http.Response) error {
 		return nil
 	}
 	fault := func(what string) error {
-		e := &Error{Code: "upstream_invalid", Detail: "upstream " + x.Upstream + " " + what, Err: errors.New("reading the response's body")}
-		if x.Method != http.MethodGet && x.Method != http.MethodOptions {
+		e := x.invalid(what)
+		if x.mayBeDone() {
 			e.Code = "outcome_unknown"
-			e.Detail += "; look before sending the request again, it may have done what was asked"
 		}
 		return e
 	}

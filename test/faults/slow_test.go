@@ -2,6 +2,7 @@ package faults_test
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -139,7 +140,7 @@ func TestSlow_UploadsAreTakenWhileTheyMove(t *testing.T) {
 	}{
 		{"slowly", 32 * mib, func(body io.Reader) error {
 			for {
-				if _, err := io.CopyN(io.Discard, body, mib); err == io.EOF {
+				if _, err := io.CopyN(io.Discard, body, mib); errors.Is(err, io.EOF) {
 					return nil
 				} else if err != nil {
 					return err

@@ -42,12 +42,12 @@ timeout     down  POST   | 1/1 upstream_timeout     | 1/1 upstream_timeout     |
 timeout     down  PUT    | 1/1 upstream_timeout     | 1/1 upstream_timeout     | 1/1 upstream_timeout
 timeout     down  DELETE | 1/1 upstream_timeout     | 1/1 upstream_timeout     | 1/1 upstream_timeout
 reset_peer  up    GET    | 2/0 upstream_unreachable | 2/0 upstream_unreachable | 2/0 upstream_unreachable
-reset_peer  up    POST   | 1/0 outcome_unknown      | 1/0 outcome_unknown      | 2/0 outcome_unknown
-reset_peer  up    PUT    | 1/0 outcome_unknown      | 1/0 outcome_unknown      | 2/0 outcome_unknown
+reset_peer  up    POST   | 1/0 outcome_unknown      | 1/0 outcome_unknown      | 2/0 upstream_unreachable
+reset_peer  up    PUT    | 1/0 outcome_unknown      | 1/0 outcome_unknown      | 2/0 upstream_unreachable
 reset_peer  up    DELETE | 1/0 outcome_unknown      | 1/0 outcome_unknown      | 1/0 outcome_unknown
 reset_peer  down  GET    | 2/2 upstream_unreachable | 2/2 upstream_unreachable | 2/2 upstream_unreachable
-reset_peer  down  POST   | 1/1 outcome_unknown      | 1/1 outcome_unknown      | 2/0 outcome_unknown
-reset_peer  down  PUT    | 1/1 outcome_unknown      | 1/1 outcome_unknown      | 2/0 outcome_unknown
+reset_peer  down  POST   | 1/1 outcome_unknown      | 1/1 outcome_unknown      | 2/0 upstream_unreachable
+reset_peer  down  PUT    | 1/1 outcome_unknown      | 1/1 outcome_unknown      | 2/0 upstream_unreachable
 reset_peer  down  DELETE | 1/1 outcome_unknown      | 1/1 outcome_unknown      | 1/1 outcome_unknown
 limit_data  up    GET    | 2/0 upstream_unreachable | 2/0 upstream_unreachable | 2/0 upstream_unreachable
 limit_data  up    POST   | 1/0 outcome_unknown      | 1/0 outcome_unknown      | 1/0 outcome_unknown
