@@ -8,8 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"bearerd/test/emulator"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // reply is an answer taken apart; doc is nil when the body is no JSON object.
 type reply struct {

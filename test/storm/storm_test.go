@@ -14,11 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
 	"bearerd/credentials"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const secretVariable = "BEARERD_STORM_SECRET"
 
