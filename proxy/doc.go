@@ -27,6 +27,7 @@
 //	  transport  way.go        how requests get to one upstream, kept over reloads:
 //	               places.go      how many may be on their way at once
 //	               wire.go        its connections, and whether it heard of a request
+//	               trip.go        what the transport may try again by itself
 //	               dial.go        how they are opened, and where they may lead
 //	               early.go       what comes over one before the request is whole
 //	               transport.go   what they are like

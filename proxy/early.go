@@ -5,12 +5,17 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // lastWords is how long an answer may take to be read that came before the connection
 // broke under the request.
 const lastWords = time.Second
+
+// alertBytes is longer than what TLS writes by itself, such as at the end of a
+// connection, and shorter than the head of any request.
+const alertBytes = 64
 
 // early is a connection to an upstream that may answer before it has all of a request,
 // and close: with 413, say. The transport would give up on the first write that fails,
@@ -19,6 +24,7 @@ type early struct {
 	net.Conn
 	once sync.Once
 	over chan struct{} // closed when there is no more to read
+	sent atomic.Int64  // writes longer than alertBytes
 }
 
 func newEarly(c net.Conn) *early { return &early{Conn: c, over: make(chan struct{})} }
@@ -33,6 +39,9 @@ func (c *early) Read(p []byte) (int, error) {
 
 func (c *early) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
+	if n > alertBytes {
+		c.sent.Add(1)
+	}
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		timer := time.NewTimer(lastWords)
 		defer timer.Stop()

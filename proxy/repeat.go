@@ -19,7 +19,8 @@ var unsentPauses = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond
 // nobody executes half a request. Answers are never a reason:
 // callers know best whether a 503 or a 429 is to be tried again. That is RFC 9110
 // §9.2.2, but for PUT and DELETE, of which services differ. Beneath it the transport
-// tries again by itself what met the end of a connection that was kept for it.
+// tries again by itself what met the end of a connection that was kept for it, before
+// anything of it left.
 type repeat struct{ next http.RoundTripper }
 
 func (r repeat) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,15 +30,16 @@ func newWire(cfg TransportConfig) *wire {
 }
 
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
-	var connected atomic.Bool // by the last attempt, of those that the transport makes by itself
-	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		GetConn: func(string) { connected.Store(false) },
-		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
-	})
-	resp, err := w.transport.Load().RoundTrip(req.WithContext(ctx))
+	var t trip
+	transport := w.transport.Load()
+	resp, err := transport.RoundTrip(t.follow(req))
 	if err != nil {
-		if !connected.Load() || isRefusedCertificate(err) {
+		t.cancel(err)
+		switch {
+		case !t.connected.Load() || isRefusedCertificate(err):
 			err = &unsentError{err}
+		case t.kept && faultOf(err) == faultBroken:
+			transport.CloseIdleConnections() // which are as old, and would break under the next attempt
 		}
 		return nil, err
 	}
