@@ -8,6 +8,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 FUZZTIME ?= 20s
+SOAKTIME ?= 30m
 CACHE := $(CURDIR)/.cache
 LINTER := $(CACHE)/bin/golangci-lint
 TOXIPROXY := $(CACHE)/bin/toxiproxy-server
@@ -18,7 +19,7 @@ PYTHONS := sdk4 sdk3 cli
 FIGURES := battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: |explain: |another uid|hostile answers: |toxiproxy: |stale keep-alive: |GOAWAY: |reset after|early answer: |truncated: [0-9]|drain: |slow heads: |descriptors: |log (pipe|closed|disk)|breaker: |30 days: |[0-9]+ [GM]iB (up|down).*: idle |.*configurations,
 SHOWN := ^ *(\w+_test\.go:[0-9]+: )?($(FIGURES))
 
-.PHONY: build test lint provider clients toxiproxy packages demo dist fuzz clean
+.PHONY: build test lint provider clients toxiproxy packages demo dist fuzz soak clean
 
 build:
 	go build -o bearerd .
@@ -42,6 +43,7 @@ lint: $(LINTER)
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
 	go vet ./...
 	GOOS=darwin go vet ./...
+	go vet -tags soak ./test/soak
 	GOLANGCI_LINT_CACHE=$(CACHE)/golangci-lint $(LINTER) run ./...
 
 $(LINTER): tools/go.mod tools/go.sum
@@ -114,6 +116,11 @@ fuzz:
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime=1x $$package; \
 		done; \
 	done
+
+# bearerd under everything at once, for SOAKTIME. On a laptop that sleeps meanwhile the
+# clock goes on and the upstreams do not: keep it awake.
+soak:
+	SOAKTIME=$(SOAKTIME) go test -tags soak -count=1 -timeout 24h -v ./test/soak
 
 clean:
 	rm -rf bearerd dist $(CACHE)
