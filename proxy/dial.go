@@ -40,6 +40,7 @@ type dialer struct {
 	private  bool
 	settings *tls.Config   // to the servers
 	patience time.Duration // that a write may take
+	pool     *pool         // of what it opens; nil for none
 
 	mu sync.Mutex // guards the field below
 	// proxies are forward proxies by host:port, which may be anywhere, as the
@@ -47,11 +48,11 @@ type dialer struct {
 	proxies map[string]bool
 }
 
-func newDialer(cfg TransportConfig) *dialer {
+func newDialer(cfg TransportConfig, p *pool) *dialer {
 	d := &dialer{
 		Dialer: net.Dialer{Timeout: cfg.Tuning.Dial, Resolver: cfg.Resolver},
 		egress: cfg.Egress, private: cfg.Private, settings: &tls.Config{}, patience: cfg.Tuning.BodyIdle,
-		proxies: map[string]bool{},
+		pool: p, proxies: map[string]bool{},
 	}
 	if cfg.TLS != nil {
 		d.settings = cfg.TLS.Clone()
@@ -108,7 +109,9 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if tunnels {
 		out.first = d.Timeout
 	}
-	return newEarly(out), nil
+	made := newEarly(out)
+	d.pool.add(made, d.Timeout) // in which there may be a handshake
+	return made, nil
 }
 
 // dialTLS connects with TLS, all within the time to connect. To a forward proxy

@@ -143,7 +143,7 @@ func post(t *testing.T, w *wire, target string) (*http.Response, error) {
 
 func made(t *testing.T, cfg TransportConfig) *wire {
 	w := newWire(cfg)
-	t.Cleanup(w.closeIdle)
+	t.Cleanup(w.retire)
 	return w
 }
 

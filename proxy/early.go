@@ -25,6 +25,8 @@ type early struct {
 	once sync.Once
 	over chan struct{} // closed when there is no more to read
 	sent atomic.Int64  // writes longer than alertBytes
+
+	*member
 }
 
 func newEarly(c net.Conn) *early { return &early{Conn: c, over: make(chan struct{})} }
@@ -55,5 +57,6 @@ func (c *early) Write(p []byte) (int, error) {
 
 func (c *early) Close() error {
 	c.once.Do(func() { close(c.over) })
+	c.remove()
 	return c.Conn.Close()
 }

@@ -232,7 +232,8 @@ func (m *month) reload() {
 	bindings := cfg.Bind(rules, mistakes{m.t})
 	if m.proxy == nil {
 		m.proxy = New(cfg, deps, bindings)
-		m.proxy.table.Load().upstreams["transfer"].way.wire.transport.Load().DialContext = m.transfer.dial
+		l := m.proxy.table.Load().upstreams["transfer"].way.wire.link.Load()
+		l.DialContext = dialed(l.pool, m.transfer.dial)
 	} else {
 		m.proxy.Reload(cfg, deps, bindings)
 		m.reloads++

@@ -148,7 +148,7 @@ func (p *Proxy) Close() { p.table.Load().closeUnused(&table{}) }
 func (t *table) closeUnused(next *table) {
 	for name, u := range t.upstreams {
 		if other := next.upstreams[name]; other == nil || other.way.wire != u.way.wire {
-			u.way.wire.closeIdle()
+			u.way.wire.retire()
 		}
 	}
 }

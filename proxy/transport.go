@@ -38,7 +38,11 @@ type TransportConfig struct {
 // wanted (a pool of such connections costs less), TLS 1.2 or newer, no transparent
 // decompression, no redirects, no forward proxy but egress, and no connection to
 // an address that is not public unless they are private.
-func NewTransport(cfg TransportConfig) *http.Transport {
+func NewTransport(cfg TransportConfig) *http.Transport { return newTransport(cfg, nil) }
+
+// newTransport is NewTransport, but that idle connections are the pool's to close, if
+// there is one.
+func newTransport(cfg TransportConfig, p *pool) *http.Transport {
 	cfg.Tuning.fill()
 	if cfg.Idle == 0 {
 		cfg.Idle = maxIdle
@@ -46,7 +50,11 @@ func NewTransport(cfg TransportConfig) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(cfg.Tuning.HTTP2)
-	d := newDialer(cfg)
+	d := newDialer(cfg, p)
+	all, idle := cfg.Idle, cfg.Tuning.Idle
+	if p != nil { // 0 is no bound; one for each host closes no connection but one that comes back
+		all, idle = 0, 0
+	}
 	return &http.Transport{
 		Proxy:                  d.proxyOf,
 		DialContext:            d.dial,
@@ -54,9 +62,9 @@ func NewTransport(cfg TransportConfig) *http.Transport {
 		TLSClientConfig:        d.settings, // inside a tunnel through a forward proxy
 		TLSHandshakeTimeout:    cfg.Tuning.Dial,
 		DisableCompression:     true,
-		MaxIdleConns:           cfg.Idle,
+		MaxIdleConns:           all,
 		MaxIdleConnsPerHost:    cfg.Idle,
-		IdleConnTimeout:        cfg.Tuning.Idle,
+		IdleConnTimeout:        idle,
 		ResponseHeaderTimeout:  cfg.Tuning.ResponseHeader,
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: maxResponseHeader,

@@ -17,32 +17,69 @@ const minIdle = 500 * time.Millisecond
 // wire is one upstream's connections: a RoundTripper whose errors say, by isUnsent,
 // whether the upstream heard of the request.
 type wire struct {
-	transport atomic.Pointer[http.Transport]
+	link atomic.Pointer[link]
 
-	mu  sync.Mutex // guards the field below and what is stored in transport
+	mu  sync.Mutex // guards the field below and what is stored in link
 	cfg TransportConfig
 }
 
+// link is a transport and the pool of its connections; nil where they may be of
+// HTTP/2, of which the transport takes care.
+type link struct {
+	*http.Transport
+	pool *pool
+}
+
 func newWire(cfg TransportConfig) *wire {
+	cfg.Tuning.fill()
 	w := &wire{cfg: cfg}
-	w.transport.Store(NewTransport(cfg))
+	w.link.Store(newLink(cfg))
 	return w
+}
+
+func newLink(cfg TransportConfig) *link {
+	var p *pool
+	if !cfg.Tuning.HTTP2 {
+		p = newPool(cfg.Tuning.Idle)
+	}
+	return &link{newTransport(cfg, p), p}
+}
+
+// closeUsed closes the connections that are idle after a request.
+func (l *link) closeUsed() {
+	if l.pool == nil {
+		l.CloseIdleConnections()
+		return
+	}
+	l.pool.closeUsed()
+}
+
+// retire closes all that are idle, and for good: those in use close when they are left.
+func (l *link) retire() {
+	if l.pool == nil {
+		l.CloseIdleConnections()
+		return
+	}
+	l.pool.retire()
 }
 
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	var t trip
-	transport := w.transport.Load()
-	resp, err := transport.RoundTrip(t.follow(req))
+	l := w.link.Load()
+	resp, err := l.RoundTrip(t.follow(req))
 	if err != nil {
 		t.cancel(err)
-		switch {
-		case !t.connected.Load() || isRefusedCertificate(err):
+		t.fail()
+		broke := faultOf(err) == faultBroken
+		if broke && t.kept {
+			l.closeUsed() // the others are as old, and would break under the next attempt
+		}
+		if !t.connected.Load() || broke && t.sentNothing() || isRefusedCertificate(err) {
 			err = &unsentError{err}
-		case t.kept && faultOf(err) == faultBroken:
-			transport.CloseIdleConnections() // which are as old, and would break under the next attempt
 		}
 		return nil, err
 	}
+	t.end()
 	w.learn(resp)
 	return resp, nil
 }
@@ -73,7 +110,7 @@ func (w *wire) learn(resp *http.Response) {
 		return
 	}
 	w.cfg.Tuning.Idle = idle
-	w.transport.Swap(NewTransport(w.cfg)).CloseIdleConnections()
+	w.link.Swap(newLink(w.cfg)).retire()
 }
 
 // idleOf is how long a connection may be kept whose server says Keep-Alive:
@@ -94,4 +131,5 @@ func idleOf(announced string) (time.Duration, bool) {
 	return 0, false
 }
 
-func (w *wire) closeIdle() { w.transport.Load().CloseIdleConnections() }
+// retire is for a wire that no request will take any more.
+func (w *wire) retire() { w.link.Load().retire() }

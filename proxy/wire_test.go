@@ -59,7 +59,7 @@ func TestWire_HeedsHowLongAnUpstreamKeepsConnections(t *testing.T) {
 		if _, err := post(t, w, "http://"+address+"/"); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.transport.Load().IdleConnTimeout; got != step.idle || accepted.Load() != step.all {
+		if got := w.link.Load().pool.idle; got != step.idle || accepted.Load() != step.all {
 			t.Errorf("after timeout=%s: connections kept for %v, %d in all; want %v, %d", step.says, got, accepted.Load(), step.idle, step.all)
 		}
 	}
