@@ -147,14 +147,14 @@ func hostName(host string) string {
 }
 
 // isOwnAddress reports whether name is the address the connection came in on, or
-// localhost where that is a loopback one.
+// localhost where that is a loopback one or a unix socket.
 func isOwnAddress(name string, local net.Addr) bool {
 	if local == nil {
 		return false
 	}
 	at, err := netip.ParseAddrPort(local.String())
 	if err != nil {
-		return false
+		return local.Network() == "unix" && name == "localhost" // what its clients write where a URL wants a name
 	}
 	own := at.Addr().Unmap().WithZone("")
 	addr, err := netip.ParseAddr(name)

@@ -17,7 +17,8 @@ import (
 
 // ListenerConfig is one address to accept requests on.
 type ListenerConfig struct {
-	// Address is host:port, or unix:PATH of a socket in the file system. localhost
+	// Address is host:port, unix:PATH of a socket in the file system, or systemd:NAME
+	// of the sockets that systemd opened and passes under that name. localhost
 	// is 127.0.0.1 and [::1]; without a host it is every address of the machine.
 	// Port 0 takes a free one.
 	Address string `yaml:"address"`
@@ -64,11 +65,18 @@ func (l ListenerConfig) SocketPath() (path string, isSocket bool) {
 	return strings.CutPrefix(l.Address, "unix:")
 }
 
+// SystemdName returns the name of the sockets of a listener that systemd opened. Where
+// they are is in systemd's units, and known when it has passed them.
+func (l ListenerConfig) SystemdName() (name string, isSystemd bool) {
+	return strings.CutPrefix(l.Address, "systemd:")
+}
+
 // hasOwnPort reports whether the listener takes a free port, so that another of the
 // same address does too.
 func (l ListenerConfig) hasOwnPort() bool {
 	_, isSocket := l.SocketPath()
-	return !isSocket && strings.HasSuffix(l.Address, ":0")
+	_, isSystemd := l.SystemdName()
+	return !isSocket && !isSystemd && strings.HasSuffix(l.Address, ":0")
 }
 
 // sameAddress reports whether only one of two listeners can be.
@@ -82,9 +90,14 @@ func (l ListenerConfig) sameAddress(other ListenerConfig) bool {
 }
 
 func (l ListenerConfig) check(path []any, upstreams map[string]UpstreamConfig, m Mistakes) {
-	if _, isSocket := l.SocketPath(); isSocket {
+	_, isSocket := l.SocketPath()
+	_, isSystemd := l.SystemdName()
+	switch {
+	case isSocket:
 		l.checkSocket(path, m)
-	} else {
+	case isSystemd:
+		l.checkSystemd(path, m)
+	default:
 		l.checkTCP(path, m)
 	}
 	if _, known := upstreams[l.Upstream]; l.Upstream != "" && !known {
@@ -112,8 +125,12 @@ func (l ListenerConfig) check(path []any, upstreams map[string]UpstreamConfig, m
 	l.TLS.check(append(path, "tls"), m)
 }
 
-// canBeAnonymous reports whether others than this machine's users reach the address.
+// canBeAnonymous reports whether others than this machine's users reach the address,
+// or may, as far as it is known.
 func (l ListenerConfig) canBeAnonymous() bool {
+	if _, isSystemd := l.SystemdName(); isSystemd {
+		return true
+	}
 	if _, isSocket := l.SocketPath(); isSocket {
 		return false
 	}
@@ -128,7 +145,7 @@ func (l ListenerConfig) checkTCP(path []any, m Mistakes) {
 		_, err = netip.ParseAddr(host)
 	}
 	if number, errPort := strconv.Atoi(port); err != nil || errPort != nil || number < 0 || number > 65535 {
-		m.Add(append(path, "address"), "%q is no address to listen on; write localhost:8080, :8080, an IP address and port, or unix:PATH", l.Address)
+		m.Add(append(path, "address"), "%q is no address to listen on; write localhost:8080, :8080, an IP address and port, unix:PATH, or systemd:NAME", l.Address)
 	}
 	for key, value := range map[string]string{"mode": l.Mode, "owner": l.Owner} {
 		if value != "" {
@@ -152,6 +169,23 @@ func (l ListenerConfig) checkSocket(path []any, m Mistakes) {
 	}
 	if l.Mode != "" && !validMode.MatchString(l.Mode) {
 		m.Add(append(path, "mode"), "%q is no mode; write one such as \"0600\" for bearerd's own user, \"0660\" for a group too", l.Mode)
+	}
+}
+
+// maxSystemdName is how long a name of sockets may be to systemd.
+const maxSystemdName = 255
+
+func (l ListenerConfig) checkSystemd(path []any, m Mistakes) {
+	name, _ := l.SystemdName()
+	unknown := func(r rune) bool { return r < ' ' || r > '~' || r == ':' } // to systemd, which joins names with colons
+	if name == "" || len(name) > maxSystemdName || strings.ContainsFunc(name, unknown) {
+		m.Add(append(path, "address"), "%q names no sockets that systemd could pass; write what FileDescriptorName= in the .socket unit says, without a colon, such as systemd:bearerd", l.Address)
+	}
+	if l.Mode != "" {
+		m.Add(append(path, "mode"), "means nothing for a socket that systemd opens; leave it out, and write SocketMode= into the .socket unit")
+	}
+	if l.Owner != "" {
+		m.Add(append(path, "owner"), "means nothing for a socket that systemd opens; leave it out, and write SocketUser= and SocketGroup= into the .socket unit")
 	}
 }
 
@@ -247,6 +281,9 @@ func (t *ListenerTLS) check(path []any, m Mistakes) {
 // ownNames are the Host names that the address itself stands for. The address a
 // connection came in on is accepted too; see guardHost.
 func (l ListenerConfig) ownNames() []string {
+	if _, isSystemd := l.SystemdName(); isSystemd {
+		return nil // the connection alone tells
+	}
 	if _, isSocket := l.SocketPath(); isSocket {
 		return []string{"localhost"} // what its clients write where a URL wants a name
 	}

@@ -51,6 +51,7 @@ var rooms = map[string]string{
 	"github.com/gofrs/flock":                                    "credentials/filestore",
 	"github.com/redis/rueidis":                                  "credentials/redisstore",
 	"github.com/redis/rueidis/rueidislock":                      "credentials/redisstore",
+	"github.com/coreos/go-systemd/v22/activation":               "proxy/daemon/systemd_linux.go",
 	"golang.org/x/sync/errgroup":                                "proxy/daemon",
 	"golang.org/x/sys/unix":                                     "proxy/peer_linux.go",
 	"golang.org/x/time/rate":                                    "policy/limit.go",

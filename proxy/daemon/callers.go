@@ -86,12 +86,23 @@ func (c *Config) checkReach(m *mistakes) {
 	})
 	for i, l := range c.Proxy.Listeners {
 		path := []any{"proxy", "listeners", i, "address"}
-		if !isReachable(l.Address) || l.Anonymous {
+		_, isSystemd := l.SystemdName()
+		addresses := c.addressesOf(l)
+		at := slices.IndexFunc(addresses, isReachable)
+		if isSystemd && l.Anonymous && at < 0 && len(addresses) > 0 {
+			m.Add([]any{"proxy", "listeners", i, "anonymous"}, "means nothing on loopback and on unix sockets, where systemd opened this one (%s); leave it out", list(addresses))
+		}
+		if at < 0 || l.Anonymous {
 			continue
 		}
 		if !remote {
-			m.Add(path, "%q can be reached from other machines, and no caller under policy.callers is known by anything that works from there; "+
-				"write localhost:8080, or a caller with key:, certificate:, jwt:, service_account: or address:, or anonymous: true to serve whoever asks", l.Address)
+			found, instead := strconv.Quote(l.Address), "write localhost:8080"
+			if isSystemd {
+				found += " is " + addresses[at] + ", which"
+				instead = "write ListenStream=127.0.0.1:8080 into the .socket unit"
+			}
+			m.Add(path, "%s can be reached from other machines, and no caller under policy.callers is known by anything that works from there; "+
+				"%s, or a caller with key:, certificate:, jwt:, service_account: or address:, or anonymous: true to serve whoever asks", found, instead)
 		}
 		for j, caller := range c.Policy.Callers {
 			if byAddressAlone(caller) && isEverybody(caller.Address) {
@@ -118,7 +129,7 @@ func (c *Config) checkReach(m *mistakes) {
 // checkLocal notes rules for local alone where no connection from this machine is
 // known to be one: to other addresses it comes from those.
 func (c *Config) checkLocal(m *mistakes) {
-	if slices.ContainsFunc(c.Proxy.Listeners, isReachedFromHere) {
+	if slices.ContainsFunc(c.Proxy.Listeners, c.isReachedFromHere) {
 		return
 	}
 	for i, rule := range c.Policy.Rules {
@@ -131,7 +142,7 @@ func (c *Config) checkLocal(m *mistakes) {
 // checkReachable notes a caller that no listener could tell.
 func (c *Config) checkReachable(i int, caller policy.CallerConfig, m *mistakes) {
 	path := []any{"policy", "callers", i}
-	own := slices.ContainsFunc(c.Proxy.Listeners, isReachedFromHere)
+	own := slices.ContainsFunc(c.Proxy.Listeners, c.isReachedFromHere)
 	if len(caller.Certificate) > 0 && !slices.ContainsFunc(c.Proxy.Listeners, asksForCertificates) {
 		m.Add(append(path, "certificate"), "no listener asks for certificates, so that nobody can show one; write tls: {certificate:, key:, client_ca:} at one")
 	}
@@ -185,12 +196,24 @@ func isReachable(address string) bool {
 	return err == nil && (host == "" || notIP == nil && !addr.Unmap().IsLoopback())
 }
 
+// addressesOf returns where a listener is. Where systemd opens its sockets it is not
+// known before there are some, and nothing is then: run looks again when it has them.
+func (c *Config) addressesOf(l proxy.ListenerConfig) []string {
+	if name, isSystemd := l.SystemdName(); isSystemd {
+		return c.passed[name]
+	}
+	return []string{l.Address}
+}
+
 // isReachedFromHere reports whether some connections to a listener are known to be this
-// machine's own: over a unix socket or loopback.
-func isReachedFromHere(l proxy.ListenerConfig) bool {
-	host, _, _ := net.SplitHostPort(l.Address)
-	addr, err := netip.ParseAddr(host)
-	return !isReachable(l.Address) || host == "" || err == nil && addr.IsUnspecified()
+// machine's own, over a unix socket or loopback, or may be for all that is known.
+func (c *Config) isReachedFromHere(l proxy.ListenerConfig) bool {
+	addresses := c.addressesOf(l)
+	return len(addresses) == 0 || slices.ContainsFunc(addresses, func(address string) bool {
+		host, _, _ := net.SplitHostPort(address)
+		addr, err := netip.ParseAddr(host)
+		return !isReachable(address) || host == "" || err == nil && addr.IsUnspecified()
+	})
 }
 
 func asksForCertificates(l proxy.ListenerConfig) bool { return l.TLS != nil && l.TLS.ClientCA != "" }
@@ -210,8 +233,7 @@ func checkDebug(godebug string) error {
 func (c *Config) localMeansEverybody() bool {
 	rule := slices.ContainsFunc(c.Policy.Rules, func(r policy.RuleConfig) bool { return !r.Deny && slices.Contains(r.Callers, policy.Local) })
 	loopback := slices.ContainsFunc(c.Proxy.Listeners, func(l proxy.ListenerConfig) bool {
-		_, isSocket := l.SocketPath()
-		return !isSocket
+		return slices.ContainsFunc(c.addressesOf(l), func(address string) bool { return !strings.HasPrefix(address, "unix:") })
 	})
 	return rule && loopback && severalUsers()
 }

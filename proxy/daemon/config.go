@@ -24,6 +24,8 @@ type Config struct {
 
 	ownListeners bool // they are the file's, and not another way in for once
 
+	passed map[string][]string // see Overrides
+
 	policy   *policy.Policy    // made of Policy
 	bindings map[string]string // which upstream each credential is for
 }
@@ -96,8 +98,10 @@ func (c *Config) checkOwners(m *mistakes) {
 
 // overlap reports whether two addresses cannot both be listened on.
 func overlap(a, b string) bool {
-	if strings.HasPrefix(a, "unix:") || strings.HasPrefix(b, "unix:") {
-		return false
+	for _, address := range []string{a, b} {
+		if strings.HasPrefix(address, "unix:") || strings.HasPrefix(address, "systemd:") {
+			return false
+		}
 	}
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)

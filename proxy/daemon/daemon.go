@@ -53,6 +53,7 @@ type daemon struct {
 	gates     [][]*gate        // below them
 	addresses []string         // of the first of each
 
+	passed      *passedSockets
 	connections *connections // of callers
 
 	certificates []*certificates // of each server; nil for those without TLS
@@ -87,6 +88,8 @@ func Run(ctx context.Context, options Options) error {
 		defer signal.Stop(stops)
 		defer signal.Stop(reloads)
 	}
+	passed := takeSockets() // first: children must not inherit them
+	options.Overrides.passed = passed.addresses()
 	if err := checkDebug(os.Getenv("GODEBUG")); err != nil {
 		return err
 	}
@@ -95,7 +98,7 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	outliveLog()
-	d := &daemon{options: options, log: newLogger(cfg.Log, options.Log)}
+	d := &daemon{options: options, log: newLogger(cfg.Log, options.Log), passed: passed}
 	defer d.log.out.start()()
 	log.SetFlags(0)
 	log.SetOutput(newLibraryLog(d.log))
@@ -172,6 +175,7 @@ func (d *daemon) listen() error {
 		}
 	}
 	d.addresses = addresses
+	d.leaveRest()
 	return nil
 }
 

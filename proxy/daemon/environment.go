@@ -62,9 +62,14 @@ func PrintEnvironment(out io.Writer, options EnvOptions) error {
 // the listeners of single upstreams are not known to be reached.
 func (c *Config) environment(addresses []string, elsewhere string) ([]variable, error) {
 	base, own := "", map[string]string{} // own: URLs of upstreams that have a listener
+	without := "tools find bearerd by a URL, and a unix socket has none; write a listener on localhost too, or give --base-url"
 	for i, l := range c.Proxy.Listeners {
 		if _, isSocket := l.SocketPath(); isSocket {
 			continue // for which there are no URLs
+		}
+		if _, isSystemd := l.SystemdName(); isSystemd {
+			without = "the ports of sockets that systemd opens are in its units alone; give --base-url"
+			continue
 		}
 		at, err := listenerURL(addresses[i])
 		if l.TLS != nil {
@@ -80,7 +85,7 @@ func (c *Config) environment(addresses []string, elsewhere string) ([]variable, 
 		}
 	}
 	if base == "" && len(own) == 0 && elsewhere == "" {
-		return nil, errors.New("proxy.listeners: tools find bearerd by a URL, and a unix socket has none; write a listener on localhost too, or give --base-url")
+		return nil, errors.New("proxy.listeners: " + without)
 	}
 	if elsewhere = strings.TrimRight(elsewhere, "/"); elsewhere != "" && elsewhere != base {
 		base, own = elsewhere, nil

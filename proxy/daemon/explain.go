@@ -133,7 +133,8 @@ func (c *Config) callerNames() []string {
 }
 
 // request writes the request as a client would, and says which listener it comes to:
-// the first that has the URL's port, or the first.
+// the first that has the URL's port, else the first whose port is systemd's to know;
+// without a port the first.
 func (o ExplainOptions) request(cfg *Config) (raw io.Reader, listener int, err error) {
 	authority, target := "", o.URL
 	if scheme, rest, ok := strings.Cut(o.URL, "://"); ok && (scheme == "http" || scheme == "https") {
@@ -144,7 +145,11 @@ func (o ExplainOptions) request(cfg *Config) (raw io.Reader, listener int, err e
 		}
 	}
 	if _, port, err := net.SplitHostPort(authority); err == nil {
-		listener = slices.IndexFunc(cfg.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return strings.HasSuffix(l.Address, ":"+port) })
+		isSystemd := func(l proxy.ListenerConfig) bool { _, is := l.SystemdName(); return is }
+		listener = slices.IndexFunc(cfg.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return !isSystemd(l) && strings.HasSuffix(l.Address, ":"+port) })
+		if listener < 0 {
+			listener = slices.IndexFunc(cfg.Proxy.Listeners, isSystemd)
+		}
 		if listener < 0 {
 			return nil, 0, fmt.Errorf("%w: no listener has port %s; write the path alone, or a listener's port", ErrExplain, port)
 		}

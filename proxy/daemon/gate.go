@@ -67,6 +67,13 @@ func (g *gate) Accept() (net.Conn, error) {
 // takes the listener away. The server is not told: it would drop what it has not
 // begun to serve.
 func (g *gate) leave(ctx context.Context) {
+	if _, ok := g.Listener.(*lasting); ok {
+		// Nobody who waits is lost with a socket that outlives us, and new ones do not
+		// cease to come: all who are not accepted yet are the next process's.
+		g.leaving.Store(true)
+		_ = g.Listener.Close()
+		return
+	}
 	if socket, ok := g.Listener.(*socket); ok {
 		socket.withdraw()
 	} else {

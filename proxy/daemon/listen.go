@@ -23,6 +23,9 @@ type AddressError struct {
 }
 
 func (e *AddressError) Error() string {
+	if strings.HasPrefix(e.Address, "systemd:") { // whose errors say what to do
+		return fmt.Sprintf("%s: cannot listen on %s: %v", e.Key, e.Address, e.Err)
+	}
 	if strings.HasPrefix(e.Address, "unix:") {
 		return e.socketError()
 	}
@@ -65,13 +68,7 @@ func (d *daemon) open(l proxy.ListenerConfig) (opened []net.Listener, gates []*g
 			return nil, nil, nil, err
 		}
 	}
-	if _, isSocket := l.SocketPath(); isSocket {
-		one, err := listenSocket(l)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		opened = []net.Listener{one}
-	} else if opened, err = listen(l.Address); err != nil {
+	if opened, err = d.sockets(l); err != nil {
 		return nil, nil, nil, err
 	}
 	for i, one := range opened {
@@ -85,8 +82,20 @@ func (d *daemon) open(l proxy.ListenerConfig) (opened []net.Listener, gates []*g
 	return opened, gates, c, nil
 }
 
+// sockets opens those of a listener, or takes those that systemd has opened.
+func (d *daemon) sockets(l proxy.ListenerConfig) ([]net.Listener, error) {
+	if name, isSystemd := l.SystemdName(); isSystemd {
+		return d.passed.take(name)
+	}
+	if _, isSocket := l.SocketPath(); isSocket {
+		one, err := listenSocket(l)
+		return []net.Listener{one}, err
+	}
+	return listen(l.Address)
+}
+
 // addressOf is how a listener's address is written: as in the configuration, but
-// for a free port that was taken.
+// for a free port that was taken, and for sockets that systemd opened.
 func addressOf(l net.Listener) string {
 	if at, isSocket := l.Addr().(*net.UnixAddr); isSocket {
 		return "unix:" + at.Name

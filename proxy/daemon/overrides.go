@@ -18,9 +18,14 @@ type Overrides struct {
 	// WithoutSecrets leaves out what only running needs, so that who may not read
 	// the secrets can ask what is configured.
 	WithoutSecrets bool
+
+	// passed says where the sockets are that systemd passed, by name; nil if that is
+	// not known, as nothing is to run.
+	passed map[string][]string
 }
 
 func (o Overrides) apply(cfg *Config) {
+	cfg.passed = o.passed
 	cfg.ownListeners = len(o.Listen) == 0 && !o.Private
 	if len(o.Listen) > 0 {
 		cfg.Proxy.Listeners = nil

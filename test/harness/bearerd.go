@@ -54,6 +54,9 @@ type setup struct {
 	cgroup string
 
 	descriptors int // 0: as many as the test may have
+
+	sockets     []*os.File
+	socketNames []string
 }
 
 // Secret has Start write another client secret than the emulator's own.
@@ -126,6 +129,11 @@ func Start(t testing.TB, config string, options ...Option) *Bearerd {
 	}
 	if s.descriptors > 0 {
 		b.cmd = exec.Command("sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, s.descriptors)}, b.cmd.Args...)...)
+	}
+	if len(s.sockets) > 0 { // the process has the shell's id
+		b.cmd = exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`}, b.cmd.Args...)...)
+		b.cmd.ExtraFiles = s.sockets
+		s.env = append(s.env, fmt.Sprintf("LISTEN_FDS=%d", len(s.sockets)), "LISTEN_FDNAMES="+strings.Join(s.socketNames, ":"))
 	}
 	b.cmd.Dir = b.Dir
 	b.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.Dir, "TMPDIR=" + b.Dir}, s.env...)
