@@ -124,12 +124,12 @@ func checkTarball(t *testing.T, tarball, arch string) {
 	root := strings.TrimSuffix(filepath.Base(tarball), ".tar.gz")
 	dir := unpack(t, tarball, map[string]int64{
 		root + "/": 0o755, root + "/CHANGELOG.md": 0o644, root + "/LICENSE": 0o644, root + "/README.md": 0o644,
-		root + "/bearerd": 0o755, root + "/bearerd.service": 0o644, root + "/config.yaml": 0o644,
+		root + "/bearerd": 0o755, root + "/bearerd.service": 0o644, root + "/bearerd.socket": 0o644, root + "/config.yaml": 0o644,
 		root + "/completions/": 0o755, root + "/completions/_bearerd": 0o644,
 		root + "/completions/bearerd.bash": 0o644, root + "/completions/bearerd.fish": 0o644,
 		root + "/docs/": 0o755, root + "/docs/policy.md": 0o644, root + "/docs/security.md": 0o644, root + "/docs/tools.md": 0o644, root + "/docs/credentials.md": 0o644,
 	})
-	for name, of := range map[string]string{"config.yaml": "config.yaml", "LICENSE": "LICENSE", "bearerd.service": "deploy/bearerd.service"} {
+	for name, of := range map[string]string{"config.yaml": "config.yaml", "LICENSE": "LICENSE", "bearerd.service": "deploy/bearerd.service", "bearerd.socket": "deploy/bearerd.socket"} {
 		if string(read(t, filepath.Join(dir, root, name))) != string(read(t, filepath.Join("..", of))) {
 			t.Errorf("%s is not the tree's", name)
 		}
@@ -237,10 +237,10 @@ func read(t *testing.T, path string) []byte {
 	return data
 }
 
-// unit reads the settings of the unit file; those given several times are lists.
-func unit(t *testing.T) (text string, settings map[string][]string) {
+// unit reads the settings of a unit file; those given several times are lists.
+func unit(t *testing.T, name string) (text string, settings map[string][]string) {
 	t.Helper()
-	text, settings = string(read(t, "../deploy/bearerd.service")), map[string][]string{}
+	text, settings = string(read(t, "../deploy/"+name)), map[string][]string{}
 	for line := range strings.Lines(text) {
 		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
 			settings[key] = append(settings[key], value)
@@ -250,7 +250,7 @@ func unit(t *testing.T) (text string, settings map[string][]string) {
 }
 
 func TestUnit_SaysWhatBearerdDoes(t *testing.T) {
-	_, settings := unit(t)
+	_, settings := unit(t, "bearerd.service")
 	for key, want := range map[string]string{
 		"ExecStart":                "/usr/local/bin/bearerd run --config /etc/bearerd/config.yaml",
 		"ExecReload":               "/bin/kill -HUP $MAINPID",
@@ -279,20 +279,47 @@ func TestUnit_SaysWhatBearerdDoes(t *testing.T) {
 	}
 }
 
+// The socket's unit and what its comment has one write into config.yaml are of one mind.
+func TestUnit_SocketHasTheNameOfItsListener(t *testing.T) {
+	text, settings := unit(t, "bearerd.socket")
+	name := settings["FileDescriptorName"]
+	if len(name) != 1 || !slices.Equal(settings["ListenStream"], []string{"127.0.0.1:8080", "[::1]:8080"}) {
+		t.Fatalf("FileDescriptorName is %q, ListenStream %q, want one and those of localhost:8080", name, settings["ListenStream"])
+	}
+	listeners := `listeners: [{address: "systemd:` + name[0] + `"}]`
+	if !strings.Contains(text, "#     "+listeners+"\n") {
+		t.Errorf("its comment does not say %s", listeners)
+	}
+	dir := t.TempDir()
+	config := strings.Replace(string(read(t, "../config.yaml")), "proxy:\n", "proxy:\n  "+listeners+"\n", 1)
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check := exec.Command(harness.Binary(t), "check")
+	check.Dir, check.Env = dir, []string{"GLOBUS_CLIENT_ID=me", "GLOBUS_CLIENT_SECRET=c2VjcmV0="}
+	if out, err := check.CombinedOutput(); err != nil || !strings.Contains(string(out), "is right") {
+		t.Errorf("with that in config.yaml: %v, said %s", err, out)
+	}
+}
+
 func TestUnit_IsRightToSystemd(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		harness.Missing(t, "systemd-analyze is not installed")
 	}
-	text, _ := unit(t)
-	// It looks for the programs, too, which need not be on this machine.
-	text = strings.NewReplacer("/usr/local/bin/bearerd", harness.Binary(t), "/bin/kill", harness.Binary(t)).Replace(text)
-	path := filepath.Join(t.TempDir(), "bearerd.service")
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	for _, name := range []string{"bearerd.service", "bearerd.socket"} {
+		text, _ := unit(t, name)
+		// It looks for the programs, too, which need not be on this machine.
+		text = strings.NewReplacer("/usr/local/bin/bearerd", harness.Binary(t), "/bin/kill", harness.Binary(t)).Replace(text)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if out, err := exec.Command(analyze, "verify", "--man=no", path).CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("systemd-analyze verify: %v, said %s", err, out)
+	for _, name := range []string{"bearerd.service", "bearerd.socket"} { // which is the service's
+		if out, err := exec.Command(analyze, "verify", "--man=no", filepath.Join(dir, name)).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("systemd-analyze verify %s: %v, said %s", name, err, out)
+		}
 	}
 }
 
