@@ -280,3 +280,46 @@ func TestExec_PassesNoSocketsOn(t *testing.T) {
 		t.Errorf("it does not say that nobody takes the socket: %s", j.stderr.Bytes())
 	}
 }
+
+// TestSystemd_UnderstandsWhatSystemdsOwnToolPasses: the other tests only play systemd.
+func TestSystemd_UnderstandsWhatSystemdsOwnToolPasses(t *testing.T) {
+	activate, err := exec.LookPath("systemd-socket-activate")
+	if err != nil {
+		harness.Missing(t, "systemd-socket-activate is not installed")
+	}
+	dir := t.TempDir()
+	config := "proxy:\n  listeners: [{address: \"systemd:web\"}]\n  upstreams: {x: {url: https://x.example.org, credential: none}}\nadmin: {address: \"\"}\n"
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "b.sock")
+	command := exec.CommandContext(t.Context(), activate, "--listen="+path, "--fdname=web", harness.Binary(t), "run")
+	command.Dir = dir
+	said, err := command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(said)
+	if _, err := lines.ReadString('\n'); err != nil { // it says that it listens
+		t.Fatal(err)
+	}
+	drained := make(chan struct{})
+	go func() { // ends with the process
+		defer close(drained)
+		_, _ = io.Copy(io.Discard, lines)
+	}()
+	if !answers(t, onSocket(path), "http://localhost/x/y") {
+		t.Error("nobody answers on the socket")
+	}
+	_ = command.Process.Signal(syscall.SIGTERM) // it has become bearerd
+	<-drained
+	if err := command.Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("the socket's file is systemd's, and is gone: %v", err)
+	}
+}
