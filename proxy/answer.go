@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"bearerd/policy"
 )
 
 // answer makes what the caller is told of what the upstream answered.
@@ -14,14 +16,18 @@ func (u *Upstream) answer(resp *http.Response) error {
 	}
 	if x.sentWhole.Load() { // and will not be sent again; else the transport still reads it, until finish
 		x.body.release()
-		x.asked = nil
+		x.asked, x.question = nil, policy.Request{}
 	}
 	dropAnswerHeaders(resp.Header, resp.StatusCode)
 	delete(resp.Header, "Trailer")
 	for i, location := range resp.Header["Location"] {
 		resp.Header["Location"][i] = u.relocate(location, x.prefix)
 	}
-	return readWhole(resp)
+	if err := readWhole(resp); err != nil {
+		return err
+	}
+	x.response.take(resp)
+	return nil
 }
 
 // relocate turns a Location that points into the upstream into a path under the

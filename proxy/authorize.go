@@ -27,7 +27,7 @@ type authorize struct {
 
 func (a authorize) RoundTrip(req *http.Request) (*http.Response, error) {
 	x := exchangeOf(req)
-	if x.bound.authorizer == nil || originOf(req.URL) != x.bound.origin || (req.Host != "" && req.Host != req.URL.Host) {
+	if x.bound.authorizer == nil || !x.bound.mayGo(req.URL) || (req.Host != "" && req.Host != req.URL.Host) {
 		return nil, &Error{Code: "internal", Detail: "a request was about to leave with a credential for another host and was stopped; this is a bug"}
 	}
 	expects := x.body.stream != nil && x.body.stream.expects
@@ -35,48 +35,57 @@ func (a authorize) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err == nil && expects && resp.StatusCode == http.StatusExpectationFailed && x.canRepeat() {
 		discard(resp) // it only will not be asked (RFC 9110 §10.1.1)
 		expects = false
-		resp, refused, err = a.attempt(req, x, expects)
+		resp, refused, err = a.attempt(anew(req), x, expects)
 	}
 	if !refused || err != nil {
 		return resp, err
 	}
-	again := x.canRepeat()
+	able := x.canRepeat()
 	discard(resp)
-	if !again {
+	if !able {
 		return nil, &Error{Code: "token_refused_not_replayed", RetryAfter: retryNow,
 			Detail: "the upstream refused the token after the body, too long to keep, was on its way; send the request again"}
 	}
-	resp, _, err = a.attempt(req, x, expects)
+	resp, _, err = a.attempt(anew(req), x, expects)
 	return resp, err
 }
 
-// attempt sends req once with the current token. Refused means that the upstream
+// anew returns a copy for another attempt: the transport may still read the one
+// before.
+func anew(req *http.Request) *http.Request {
+	out := new(http.Request)
+	*out = *req
+	out.Header, out.Close = req.Header.Clone(), false
+	delete(out.Header, "Expect")
+	return out
+}
+
+// attempt sends req once with the current token, and is the last to use it. Refused means that the upstream
 // refused it and that another attempt may help. Expects has the body wait until the
 // upstream wants it.
 func (a authorize) attempt(req *http.Request, x *Exchange, expects bool) (resp *http.Response, refused bool, err error) {
-	out := req.Clone(x.ctx)
 	start := time.Now()
-	tok, err := x.bound.authorizer.Authorize(out)
+	tok, err := x.bound.authorizer.Authorize(req)
 	x.TokenWait += time.Since(start)
 	if err != nil {
 		return nil, false, err
 	}
 	x.Fingerprint, x.TokenState = tok.Fingerprint(), tok.State(time.Now())
 	if req.GetBody != nil {
-		if out.Body, err = req.GetBody(); err != nil {
+		if req.Body, err = req.GetBody(); err != nil {
 			return nil, false, err
 		}
 	}
 	if expects {
-		out.Header.Set("Expect", "100-continue")
-		out.Close = true // or the transport sends the body after an answer that did not want it, for the connection's sake
+		req.Header.Set("Expect", "100-continue")
+		req.Close = true // or the transport sends the body after an answer that did not want it, for the connection's sake
 	}
-	resp, err = a.next.RoundTrip(out)
+	resp, err = a.next.RoundTrip(req)
 	if err != nil {
 		return nil, false, err
 	}
 	x.watch(resp)
-	if name := echoed(resp.Header, out.Header.Get("Authorization")); name != "" {
+	if name := echoed(resp.Header, req.Header.Get("Authorization")); name != "" {
 		_ = resp.Body.Close()
 		x.Warning = "the upstream put the credential it was sent into its answer, which was stopped: header " + name
 		return nil, false, x.invalid("put the credential it was sent into its answer, which was stopped")

@@ -88,19 +88,21 @@ func (b *breaker) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // outcomeOf is what an attempt means for the circuit.
 func outcomeOf(req *http.Request, resp *http.Response, err error) error {
+	if err == nil {
+		if resp.StatusCode >= 502 && resp.StatusCode <= 504 && resp.Header.Get("Retry-After") == "" {
+			return errUpstreamFailing
+		}
+		return nil
+	}
 	var own *Error
 	x := exchangeOf(req)
 	switch {
-	case err != nil && (errors.Is(req.Context().Err(), context.Canceled) || x.broken.Load() || x.fault.Load() != nil):
+	case errors.Is(req.Context().Err(), context.Canceled), x.broken.Load(), x.fault.Load() != nil:
 		return errCallerLeft
 	case errors.As(err, &own), errors.Is(err, errAddressRefused):
 		return errOurs
-	case err != nil:
-		return err
-	case resp.StatusCode >= 502 && resp.StatusCode <= 504 && resp.Header.Get("Retry-After") == "":
-		return errUpstreamFailing
 	}
-	return nil
+	return err
 }
 
 func closeBody(req *http.Request) {

@@ -16,7 +16,8 @@ const lingerTime = 5 * time.Second
 func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t := l.proxy.table.Load()
 	x, r := begin(r, l.proxy.budget)
-	answer := &response{ResponseWriter: w, x: x, draining: &l.proxy.draining}
+	answer := &x.response
+	answer.ResponseWriter, answer.x, answer.draining = w, x, &l.proxy.draining
 	defer l.proxy.finish(answer, r, t)
 	out, err := t.admit(l, answer, r, x)
 	if err == nil && out != nil {

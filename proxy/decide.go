@@ -20,11 +20,13 @@ func (t *table) decide(w http.ResponseWriter, r *http.Request, x *Exchange) erro
 	if err := x.line.refuseInbound(r, x); err != nil {
 		return err
 	}
-	asked := policy.Request{Caller: x.Caller, Upstream: x.Upstream, Method: x.Method, Path: x.Path, Query: strings.TrimPrefix(x.Query, "?")}
+	asked := &x.question
+	*asked = policy.Request{Caller: x.Caller, Upstream: x.Upstream, Method: x.Method, Path: x.Path, Query: strings.TrimPrefix(x.Query, "?")}
 	if r.ContentLength == 0 {
-		asked.Body = &policy.Body{Whole: true}
+		x.noBody.Whole = true
+		asked.Body = &x.noBody
 	}
-	decision := t.deps.Policy.Decide(asked)
+	decision := t.deps.Policy.Decide(*asked)
 	for decision.Body > 0 {
 		if r.ContentLength > int64(x.line.limits.Body) {
 			return x.refuseLength()
@@ -38,12 +40,12 @@ func (t *table) decide(w http.ResponseWriter, r *http.Request, x *Exchange) erro
 			ContentType: r.Header["Content-Type"], ContentEncoding: r.Header["Content-Encoding"],
 			Bytes: x.body.head, Whole: x.body.whole,
 		}
-		decision = t.deps.Policy.Decide(asked)
+		decision = t.deps.Policy.Decide(*asked)
 	}
-	x.Rule, x.asked = decision.Rule, &asked
+	x.Rule, x.asked = decision.Rule, asked
 	if !decision.Allowed {
 		x.Decision = "deny"
-		return t.denied(r, asked, decision, x)
+		return t.denied(r, *asked, decision, x)
 	}
 	x.Decision = "allow"
 	name := decision.Credential
@@ -55,7 +57,7 @@ func (t *table) decide(w http.ResponseWriter, r *http.Request, x *Exchange) erro
 		return &Error{Code: "internal", Rule: decision.Rule, Detail: "the rule names a credential that does not exist; this is a bug"}
 	}
 	if name == credentials.NoCredential {
-		bound.origin = originOf(x.line.base) // it is nothing, and may go anywhere
+		bound.base, bound.origin = x.line.base, originOf(x.line.base) // it is nothing, and may go anywhere
 	}
 	x.bound, x.Credential = bound, name
 	if err := t.limit(r, x, decision); err != nil {

@@ -65,8 +65,11 @@ func newDialer(cfg TransportConfig, p *pool) *dialer {
 	return d
 }
 
-// proxyOf is the transport's Proxy.
+// proxyOf is the transport's Proxy, which it asks before each attempt.
 func (d *dialer) proxyOf(req *http.Request) (*url.URL, error) {
+	if err := mayAttempt(req); err != nil {
+		return nil, err
+	}
 	if d.egress == nil {
 		return nil, nil
 	}

@@ -3,7 +3,9 @@ package proxy
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,10 +59,14 @@ type Exchange struct {
 	// ReverseProxy makes of it, in which it takes interim responses (1xx) and has the
 	// transport count no more of them: here the transport drops them, within the
 	// bound on an answer's header.
-	ctx context.Context
+	ctx    context.Context
+	within exchangeContext // what ctx is
 
-	answer answerBody // of the first attempt
-	cut    error      // why the last attempt's broke off, if it was not for the caller's leaving
+	response response   // what the caller is answered by
+	sending  counted    // the body, of the first attempt
+	trip     trip       // likewise
+	answer   answerBody // likewise
+	cut      error      // why the last attempt's broke off, if it was not for the caller's leaving
 
 	// in is the server's own request. Nothing is ever assigned to it, but trailers
 	// turn up in it, and in no copy of it.
@@ -68,7 +74,9 @@ type Exchange struct {
 
 	step           string          // of admit, the last that was taken
 	as             string          // who calls, whatever shows it; "" but where a request is explained
-	asked          *policy.Request // what the decision was about
+	asked          *policy.Request // what the decision was about; nil before, and when it is not needed any more
+	question       policy.Request  // where it is
+	noBody         policy.Body     // of a question about a request that has none
 	closes         bool            // the answer is the connection's last
 	origin         string          // of the page that sent the request, if it may; "" for none
 	preflight      bool            // a page of origin asks what it may send
@@ -79,6 +87,7 @@ type Exchange struct {
 	hasKeys      bool            // some caller is known by a key
 	inboundKnown bool            // the caller's Authorization is for bearerd: a placeholder, a key, or a token that tells who it is
 
+	found   found
 	prefix  string // what was cut off Target to make Path; "" on host routes
 	line    *Upstream
 	served  bool   // InFlight was told of it
@@ -90,8 +99,17 @@ type Exchange struct {
 // bound is a credential and the only place it may go.
 type bound struct {
 	authorizer credentials.Authorizer
-	origin     string   // scheme://host:port
+	base       *url.URL // of the upstream it is for; nil if that is not known
+	origin     string   // of base, scheme://host:port
 	asked      []string // the scopes it is asked for with; nil if it is not by grant
+}
+
+// mayGo reports whether it may go to a URL.
+func (b *bound) mayGo(to *url.URL) bool {
+	if b.base != nil && to.Scheme == b.base.Scheme && to.Host == b.base.Host {
+		return true // as is usual, and told at less cost
+	}
+	return originOf(to) == b.origin
 }
 
 // Sent is how many bytes of the request's body went to the upstream, all
@@ -104,12 +122,27 @@ type Observer func(*Exchange)
 
 type exchangeKey struct{}
 
+// exchangeContext is the context of a request, in which exchangeOf finds the Exchange.
+// It is part of that: one value a request, in one piece of memory.
+type exchangeContext struct {
+	context.Context
+	x *Exchange
+}
+
+func (c *exchangeContext) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return c.x
+	}
+	return c.Context.Value(key)
+}
+
 // begin makes the Exchange of a request and the copy of the request that carries
 // it. Nothing is ever assigned to the server's own request: Go before 1.26.11
 // loses track of the connection when its Body is replaced.
 func begin(r *http.Request, held budget) (*Exchange, *http.Request) {
 	x := &Exchange{in: r, ID: rand.Text(), Start: time.Now(), Method: r.Method, body: body{budget: held}}
-	x.ctx = context.WithValue(r.Context(), exchangeKey{}, x)
+	x.within = exchangeContext{r.Context(), x}
+	x.ctx = &x.within
 	return x, r.WithContext(x.ctx)
 }
 
@@ -150,6 +183,18 @@ func (w *response) Write(p []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(p)
 	w.x.Received += int64(n)
 	return n, err
+}
+
+// take takes an answer's headers over, which ReverseProxy would copy one by one. That a
+// stream of events is one it has to see still, to flush that at once.
+func (w *response) take(resp *http.Response) {
+	events := isEvents(resp)
+	maps.Copy(w.Header(), resp.Header)
+	clear(resp.Header)
+	if events {
+		resp.Header["Content-Type"] = w.Header()["Content-Type"]
+		delete(w.Header(), "Content-Type")
+	}
 }
 
 // Unwrap lets http.ResponseController reach the connection.

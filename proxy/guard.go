@@ -149,14 +149,16 @@ func hostName(host string) string {
 // isOwnAddress reports whether name is the address the connection came in on, or
 // localhost where that is a loopback one or a unix socket.
 func isOwnAddress(name string, local net.Addr) bool {
-	if local == nil {
-		return false
+	switch local := local.(type) {
+	case *net.TCPAddr:
+		own := local.AddrPort().Addr().Unmap().WithZone("")
+		if name == "localhost" {
+			return own.IsLoopback()
+		}
+		addr, err := netip.ParseAddr(name)
+		return err == nil && addr == own
+	case *net.UnixAddr:
+		return name == "localhost" // what its clients write where a URL wants a name
 	}
-	at, err := netip.ParseAddrPort(local.String())
-	if err != nil {
-		return local.Network() == "unix" && name == "localhost" // what its clients write where a URL wants a name
-	}
-	own := at.Addr().Unmap().WithZone("")
-	addr, err := netip.ParseAddr(name)
-	return err == nil && addr == own || name == "localhost" && own.IsLoopback()
+	return false
 }

@@ -104,7 +104,8 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 	}
 	for credential, upstream := range bindings {
 		if authorizer, ok := deps.Authorizer(credential); ok {
-			b := bound{authorizer: authorizer, origin: originOf(t.upstreams[upstream].base)}
+			base := t.upstreams[upstream].base
+			b := bound{authorizer: authorizer, base: base, origin: originOf(base)}
 			if deps.Asked != nil {
 				b.asked = deps.Asked(credential)
 			}

@@ -11,10 +11,10 @@ import (
 // rewrite makes the outbound request, but for its credential.
 func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In)
-	pr.Out.URL = u.target(x.Path, x.Query)
+	*pr.Out.URL = u.target(x.Path, x.Query)
 	pr.Out.Host = "" // the URL's
 	u.dropCallerHeaders(pr.Out.Header, pr.In.Header)
-	addVia(pr.Out.Header, pr.In, u.pseudonym)
+	u.via.add(pr.Out.Header, pr.In)
 	if x.requiredHeader != "" {
 		delete(pr.Out.Header, x.requiredHeader) // it was for bearerd
 	}
@@ -26,9 +26,9 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 
 // target is the upstream's URL for a raw path below it and a raw query with its
 // "?". Both leave byte for byte: url.URL keeps a RawPath that decodes to Path.
-func (u *Upstream) target(path, query string) *url.URL {
+func (u *Upstream) target(path, query string) url.URL {
 	raw := strings.TrimSuffix(u.base.EscapedPath(), "/") + path
-	return &url.URL{
+	return url.URL{
 		Scheme: u.base.Scheme, Host: u.base.Host,
 		Path: policy.Unescape(raw), RawPath: raw,
 		RawQuery: strings.TrimPrefix(query, "?"), ForceQuery: query == "?",

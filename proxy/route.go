@@ -12,15 +12,18 @@ import (
 // router finds upstreams. Only this file knows whose it is.
 type router struct{ *mux.Router }
 
+// found is what it found.
+type found struct{ mux.RouteMatch }
+
 // newRouter makes the router of host routes and prefixes; listeners of one
 // upstream do without. It is asked for matches only and serves nothing, so that
 // it never redirects. Prefixes match by segment, the longest
 // first: /transfer is not /transferX.
 func newRouter(upstreams map[string]*Upstream) router {
-	found := mux.NewRouter().SkipClean(true).UseEncodedPath()
+	routes := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	for _, name := range names(upstreams) {
 		if u := upstreams[name]; u.host != "" {
-			found.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool {
+			routes.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool {
 				return hostName(r.Host) == u.host
 			}).Handler(u)
 		}
@@ -31,10 +34,10 @@ func newRouter(upstreams map[string]*Upstream) router {
 	})
 	for _, name := range longestFirst {
 		u := upstreams[name]
-		found.Path(u.prefix).Handler(u)
-		found.PathPrefix(u.prefix + "/").Handler(u)
+		routes.Path(u.prefix).Handler(u)
+		routes.PathPrefix(u.prefix + "/").Handler(u)
 	}
-	return router{found}
+	return router{routes}
 }
 
 // route finds the upstream: the listener's own, else the one whose host the
@@ -43,12 +46,11 @@ func newRouter(upstreams map[string]*Upstream) router {
 func (t *table) route(l *Listener, r *http.Request, x *Exchange) error {
 	u := t.upstreams[t.listeners[l.index].Upstream]
 	if u == nil {
-		var match mux.RouteMatch
-		if !t.router.Match(r, &match) {
+		if !t.router.Match(r, &x.found.RouteMatch) {
 			return &Error{Code: "no_upstream", Key: "proxy.upstreams",
 				Detail: "no upstream has this prefix; there are " + strings.Join(t.prefixes(), ", ")}
 		}
-		u = match.Handler.(*Upstream)
+		u = x.found.Handler.(*Upstream)
 		if u.host == "" || hostName(r.Host) != u.host {
 			x.prefix = u.prefix
 		}

@@ -113,7 +113,7 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange, upto int64) erro
 	return nil
 }
 
-// withBody returns the request as it is forwarded, with a GetBody that each attempt
+// withBody makes of begin's copy the request as it is forwarded, with a GetBody that each attempt
 // has its body from. A small body is read whole first, so that one that breaks off
 // never reaches the upstream; such a one can be sent again. Another is left to
 // stream. One that is too long is refused, where that is known.
@@ -127,24 +127,22 @@ func withBody(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Reques
 			return nil, err
 		}
 	}
-	out := new(http.Request) // a copy: the request is the server's own
-	*out = *r
 	switch {
 	case r.ContentLength == 0:
-		return out, nil
+		return r, nil
 	case int64(len(x.body.head)) > int64(limits.Body):
 		return nil, x.refuseLength()
 	case !x.body.whole:
 		fullDuplex(w)
 		x.body.stream = newStream(w, r, x)
 	case len(x.body.head) == 0:
-		out.Body, out.ContentLength, out.TransferEncoding = http.NoBody, 0, nil
-		return out, nil
+		r.Body, r.ContentLength, r.TransferEncoding = http.NoBody, 0, nil
+		return r, nil
 	default:
-		out.ContentLength, out.TransferEncoding = int64(len(x.body.head)), nil
+		r.ContentLength, r.TransferEncoding = int64(len(x.body.head)), nil
 	}
-	out.GetBody = x.openBody
-	return out, nil
+	r.GetBody = x.openBody
+	return r, nil
 }
 
 // fullDuplex lets the body go on after the answer has begun. Without it net/http
@@ -159,24 +157,31 @@ func (x *Exchange) openBody() (io.ReadCloser, error) {
 		return x.body.stream.lend()
 	}
 	x.sentWhole.Store(false)
-	return &counted{bytes.NewReader(x.body.head), x}, nil
+	c := &x.sending
+	if c.x != nil { // an attempt before has it, and may still read
+		c = new(counted)
+	}
+	c.x = x
+	c.bytes.Reset(x.body.head)
+	return c, nil
 }
 
 // canRepeat reports whether the body can be sent once more. If so, no attempt before
 // reads it any more.
 func (x *Exchange) canRepeat() bool { return x.body.stream == nil || x.body.stream.reclaim() }
 
-// counted is a body that is here as a whole. It counts what the transport reads.
+// counted is a body that is here as a whole. It counts what the transport reads, which
+// must have no other way to read it.
 type counted struct {
-	io.Reader
-	x *Exchange
+	bytes bytes.Reader
+	x     *Exchange
 }
 
 func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
+	n, err := c.bytes.Read(p)
 	c.x.sent.Add(int64(n))
-	if err == io.EOF {
-		c.Reader = http.NoBody // lets go of the bytes, which the answer may outlive
+	if errors.Is(err, io.EOF) {
+		c.bytes.Reset(nil) // lets go of the bytes, which the answer may outlive
 		c.x.sentWhole.Store(true)
 	}
 	return n, err

@@ -16,10 +16,11 @@ import (
 // of them, for as long as they break. Here it may as long as nothing of the request
 // left. The rest is for repeat to decide.
 type trip struct {
+	within    tripContext
+	trace     httptrace.ClientTrace
 	connected atomic.Bool // by the last attempt
 	kept      bool        // its connection had been used before
 
-	cancel context.CancelCauseFunc
 	conn   *early // its connection; nil with HTTP/2, where streams that were refused did nothing
 	before int64  // what conn had sent already
 
@@ -27,18 +28,55 @@ type trip struct {
 	left sync.Once
 }
 
+// tripContext is the context of a request that a trip watches, and part of that.
+type tripContext struct {
+	context.Context
+	t *trip
+}
+
+type tripKey struct{}
+
+func (c *tripContext) Value(key any) any {
+	if key == (tripKey{}) {
+		return c.t
+	}
+	return c.Context.Value(key)
+}
+
 // errBrokeAgain is that the transport would send again what had left already.
 var errBrokeAgain = errors.New("a kept connection broke under the request")
 
-// follow returns a request that t watches. What it takes ends with the request's context.
-func (t *trip) follow(req *http.Request) *http.Request {
-	ctx, cancel := context.WithCancelCause(req.Context())
-	t.cancel = cancel
-	return req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn:     func(string) { t.connected.Store(false) },
-		GotConn:     t.gotConn,
-		PutIdleConn: t.putIdle,
-	}))
+// follow returns the trip of a request, and a copy of the request that the trip
+// watches, within the context that the request came in with.
+func follow(req *http.Request) (*trip, *http.Request) {
+	var t *trip
+	within := req.Context()
+	if x, known := within.Value(exchangeKey{}).(*Exchange); known {
+		within = x.ctx
+		if x.trip.within.t == nil {
+			t = &x.trip
+		}
+	}
+	if t == nil {
+		t = new(trip)
+	}
+	t.within = tripContext{within, t}
+	t.trace = httptrace.ClientTrace{GotConn: t.gotConn, PutIdleConn: t.putIdle}
+	return t, req.WithContext(httptrace.WithClientTrace(&t.within, &t.trace))
+}
+
+// mayAttempt is called before the transport looks for a connection, for the first time
+// and again. It returns an error if it may not.
+func mayAttempt(req *http.Request) error {
+	t, _ := req.Context().Value(tripKey{}).(*trip)
+	if t == nil {
+		return nil // of a token endpoint
+	}
+	if t.conn != nil && t.conn.sent.Load() > t.before {
+		return errBrokeAgain // and connected stays: the upstream may have it
+	}
+	t.connected.Store(false)
+	return nil
 }
 
 func (t *trip) gotConn(info httptrace.GotConnInfo) {
@@ -46,11 +84,6 @@ func (t *trip) gotConn(info httptrace.GotConnInfo) {
 	conn := earlyOf(info.Conn)
 	if conn != nil {
 		conn.take(info.Conn)
-	}
-	if t.conn != nil && t.conn.sent.Load() > t.before {
-		t.cancel(errBrokeAgain)
-		_ = info.Conn.Close() // the transport may write before it looks at the context
-		return
 	}
 	t.kept, t.conn = info.Reused, conn
 	if conn != nil {

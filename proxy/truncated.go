@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 )
 
 // wholeBytes is how long an answer may be that is read whole before it is sent.
@@ -52,7 +51,7 @@ func readWhole(resp *http.Response) error {
 		return e
 	}
 	const tooLong = "answers at length without saying how long, and in HTTP/1.0 over a unix socket nobody could tell whether that is all of it; use HTTP/1.1"
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+	if isEvents(resp) {
 		return fault(tooLong)
 	}
 	whole := &body{budget: x.body.budget}

@@ -24,7 +24,7 @@ type Upstream struct {
 	credential string // where the decision names none
 	files      bool
 	way        *way
-	pseudonym  string // bearerd's own, in Via
+	via        via
 
 	limits     LimitsConfig
 	patience   time.Duration    // with bodies that bring nothing
@@ -45,7 +45,7 @@ func newUpstream(name string, cfg UpstreamConfig, way *way, pseudonym string) *U
 	u := &Upstream{
 		name: name, base: base, prefix: cfg.Prefix, host: cfg.Host,
 		credential: cfg.Credential, files: cfg.Path == "files",
-		way: way, pseudonym: pseudonym,
+		way: way, via: newVia(pseudonym),
 		limits:         cfg.Limits,
 		patience:       cfg.Tuning.BodyIdle,
 		headers:        cfg.Headers,

@@ -3,19 +3,30 @@ package proxy
 import (
 	"crypto/rand"
 	"net/http"
-	"strconv"
+	"slices"
 	"strings"
 )
+
+// via is what one bearerd says of the protocol that a request came in, by its minor
+// version.
+type via [2][]string
+
+func newVia(pseudonym string) via {
+	return via{{"1.0 " + pseudonym}, {"1.1 " + pseudonym}}
+}
 
 // newPseudonym is what a running bearerd calls itself in Via, as a proxy may that
 // does not tell its address (RFC 9110 §7.6.3). No other has the same.
 func newPseudonym() string { return "bearerd-" + strings.ToLower(rand.Text()[:12]) }
 
-// addVia says that the request came through here, after whom it came through before:
-// in the protocol that it came in.
-func addVia(out http.Header, in *http.Request, pseudonym string) {
-	version := strconv.Itoa(in.ProtoMajor) + "." + strconv.Itoa(in.ProtoMinor)
-	out["Via"] = append(out["Via"], version+" "+pseudonym)
+// add says that the request came through here, after whom it came through before: in
+// the protocol that it came in.
+func (v *via) add(out http.Header, in *http.Request) {
+	mine := v[in.ProtoMinor&1]
+	if before := out["Via"]; len(before) > 0 {
+		mine = slices.Concat(before, mine)
+	}
+	out["Via"] = mine
 }
 
 // guardLoop refuses what this bearerd has forwarded already: an upstream's url leads

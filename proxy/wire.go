@@ -64,11 +64,10 @@ func (l *link) retire() {
 }
 
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
-	var t trip
+	t, followed := follow(req)
 	l := w.link.Load()
-	resp, err := l.RoundTrip(t.follow(req))
+	resp, err := l.RoundTrip(followed)
 	if err != nil {
-		t.cancel(err)
 		t.fail()
 		broke := faultOf(err) == faultBroken
 		if broke && t.kept {

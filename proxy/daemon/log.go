@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"strings"
 	"time"
 	"unicode"
 
@@ -54,7 +55,8 @@ func (c LogConfig) logger(target io.Writer, terminal bool) zerolog.Logger {
 		level = zerolog.InfoLevel
 	}
 	stamp := zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) {
-		e.Str(zerolog.TimestampFieldName, time.Now().UTC().Format(logTimeFormat))
+		var room [len(logTimeFormat)]byte
+		e.Bytes(zerolog.TimestampFieldName, time.Now().UTC().AppendFormat(room[:0], logTimeFormat))
 	})
 	return zerolog.New(target).Level(level).Hook(stamp)
 }
@@ -144,6 +146,9 @@ func (l *logger) store(op string, err error) {
 
 // printable bounds what a caller sent, and replaces what could disturb a terminal.
 func printable(text string) string {
+	if len(text) <= maxLoggedPath && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return text // as most are
+	}
 	runes := make([]rune, 0, min(len(text), maxLoggedPath))
 	for _, r := range text {
 		if len(runes) == maxLoggedPath {
