@@ -14,12 +14,13 @@ LINTER := $(CACHE)/bin/golangci-lint
 TOXIPROXY := $(CACHE)/bin/toxiproxy-server
 LOG := $(CACHE)/test.log
 DIST ?= dist
+ALLOCATIONS := go test -count=1 -v -run Allocat ./test/allocations ./proxy/... ./policy ./credentials
 PYTHONS := sdk4 sdk3 cli
 # What tests print for people, by how it begins.
-FIGURES := battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: |explain: |another uid|hostile answers: |toxiproxy: |stale keep-alive: |GOAWAY: |reset after|early answer: |truncated: [0-9]|drain: |slow heads: |descriptors: |log (pipe|closed|disk)|breaker: |30 days: |[0-9]+ [GM]iB (up|down).*: idle |.*configurations,
+FIGURES := battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: |explain: |another uid|hostile answers: |toxiproxy: |stale keep-alive: |GOAWAY: |reset after|early answer: |truncated: [0-9]|drain: |slow heads: |descriptors: |log (pipe|closed|disk)|breaker: |30 days: |allocations: |[0-9]+ [GM]iB (up|down).*: idle |.*configurations,
 SHOWN := ^ *(\w+_test\.go:[0-9]+: )?($(FIGURES))
 
-.PHONY: build test lint provider clients toxiproxy packages demo dist fuzz soak clean
+.PHONY: build test lint allocations provider clients toxiproxy packages demo dist fuzz soak clean
 
 build:
 	go build -o bearerd .
@@ -31,6 +32,7 @@ test: packages lint clients provider toxiproxy
 	@mkdir -p $(CACHE)
 	@echo "go test -race ./..."
 	@go test -race -count=1 -timeout 10m -v ./... >$(LOG).part 2>&1 || failed=$$?; \
+	$(ALLOCATIONS) >>$(LOG).part 2>&1 || failed=$$?; \
 	mv $(LOG).part $(LOG); \
 	awk -f test/harness/report.awk $(LOG); \
 	grep -oE 'real client: .*' $(LOG) || echo "real client: none"; \
@@ -38,6 +40,10 @@ test: packages lint clients provider toxiproxy
 	grep -E '$(SHOWN)' $(LOG) | sed -E 's/^ *(\w+_test\.go:[0-9]+: )?//' || true; \
 	go run ./test/harness/nosecrets $(LOG); \
 	exit $${failed:-0}
+
+# What a request may allocate: exact, but not under the race detector.
+allocations:
+	$(ALLOCATIONS)
 
 lint: $(LINTER)
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi

@@ -217,7 +217,7 @@ func TestEngine_TokenAllocatesNothing(t *testing.T) {
 	if allocations != 0 {
 		t.Errorf("Authorize() allocates %v times, want 0", allocations)
 	}
-	t.Logf("token lookup and header: %v allocations, no lock", allocations)
+	t.Logf("allocations: token lookup and header %v, no lock", allocations)
 }
 
 func BenchmarkToken(b *testing.B) {

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,13 +28,15 @@ func TestStream_EachPieceReachesTheCallerAtOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name, method, contentType string
 		packed                    bool
+		length                    int64 // -1: it is not said
 	}{
-		{"events", "GET", "text/event-stream", false},
-		{"events with a charset", "GET", "text/event-stream; charset=utf-8", false},
-		{"events, packed", "GET", "text/event-stream", true},
-		{"chunks", "GET", "application/x-ndjson", false},
-		{"chunks, packed", "GET", "application/json", true},
-		{"an answer to a prompt", "POST", "text/event-stream", false},
+		{"events", "GET", "text/event-stream", false, -1},
+		{"events with a charset", "GET", "text/event-stream; charset=utf-8", false, -1},
+		{"events that end somewhere", "GET", "text/event-stream", false, int64(len(strings.Join(pieces, "")))},
+		{"events, packed", "GET", "text/event-stream", true, -1},
+		{"chunks", "GET", "application/x-ndjson", false, -1},
+		{"chunks, packed", "GET", "application/json", true, -1},
+		{"an answer to a prompt", "POST", "text/event-stream", false, -1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -45,6 +48,9 @@ func TestStream_EachPieceReachesTheCallerAtOnce(t *testing.T) {
 					t.Errorf("the upstream received %q", body)
 				}
 				w.Header().Set("Content-Type", tt.contentType)
+				if tt.length >= 0 {
+					w.Header().Set("Content-Length", strconv.FormatInt(tt.length, 10))
+				}
 				var out io.Writer = w
 				pack := func() error { return nil }
 				if tt.packed {
@@ -79,8 +85,8 @@ func TestStream_EachPieceReachesTheCallerAtOnce(t *testing.T) {
 				t.Fatalf("the answer's head did not come: %v", err)
 			}
 			defer func() { _ = resp.Body.Close() }()
-			if got := resp.Header.Get("Content-Type"); got != tt.contentType || resp.ContentLength != -1 {
-				t.Errorf("Content-Type %q of %d bytes, want %q of unknown length", got, resp.ContentLength, tt.contentType)
+			if got := resp.Header.Get("Content-Type"); got != tt.contentType || resp.ContentLength != tt.length {
+				t.Errorf("Content-Type %q of %d bytes, want %q of %d", got, resp.ContentLength, tt.contentType, tt.length)
 			}
 			has <- struct{}{}
 			var in io.Reader = resp.Body
