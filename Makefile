@@ -10,6 +10,7 @@ PYTHON ?= python3
 FUZZTIME ?= 20s
 SOAKTIME ?= 30m
 CACHE := $(CURDIR)/.cache
+BENCHFLAGS ?=
 LINTER := $(CACHE)/bin/golangci-lint
 TOXIPROXY := $(CACHE)/bin/toxiproxy-server
 LOG := $(CACHE)/test.log
@@ -17,10 +18,10 @@ DIST ?= dist
 ALLOCATIONS := go test -count=1 -v -run Allocat ./test/allocations ./proxy/... ./policy ./credentials
 PYTHONS := sdk4 sdk3 cli
 # What tests print for people, by how it begins.
-FIGURES := battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: |explain: |another uid|hostile answers: |toxiproxy: |stale keep-alive: |GOAWAY: |reset after|early answer: |truncated: [0-9]|drain: |slow heads: |descriptors: |log (pipe|closed|disk)|breaker: |30 days: |allocations: |[0-9]+ [GM]iB (up|down).*: idle |.*configurations,
+FIGURES := battery: [0-9]|contender: .* hostile|Expect: 100|corpus: |browser: |explain: |another uid|hostile answers: |toxiproxy: |stale keep-alive: |GOAWAY: |reset after|early answer: |truncated: [0-9]|drain: |slow heads: |descriptors: |log (pipe|closed|disk)|breaker: |30 days: |allocations: |bench: |[0-9]+ [GM]iB (up|down).*: idle |.*configurations,
 SHOWN := ^ *(\w+_test\.go:[0-9]+: )?($(FIGURES))
 
-.PHONY: build test lint allocations provider clients toxiproxy packages demo dist fuzz soak clean
+.PHONY: build test lint allocations bench provider clients toxiproxy packages demo dist fuzz soak clean
 
 build:
 	go build -o bearerd .
@@ -122,6 +123,11 @@ fuzz:
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime=1x $$package; \
 		done; \
 	done
+
+# bearerd beside its peers, of which nginx, HAProxy and Caddy take part where they are
+# installed; BENCHFLAGS are those of test/bench.
+bench:
+	go run ./test/bench $(BENCHFLAGS)
 
 # bearerd under everything at once, for SOAKTIME. On a laptop that sleeps meanwhile the
 # clock goes on and the upstreams do not: keep it awake.

@@ -1,0 +1,87 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain is bench itself where that starts itself anew.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "child" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestBench_MeasuresEveryContender in next to no time: that it runs, not how fast.
+func TestBench_MeasuresEveryContender(t *testing.T) {
+	r, err := measure(t.Context(), settings{workloads: []string{"small", "tls", startName}, rounds: 2, slice: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, row := range r.Rows {
+		seen[row.Contender]++
+		if row.Requests == 0 || row.CPU <= 0 || row.Ratio <= 0 || row.MiB <= 0 || row.P50 <= 0 || row.P99 < row.P50 {
+			t.Errorf("%s, %s: %+v", row.Workload, row.Contender, row)
+		}
+	}
+	for _, name := range []string{tunedName, tunedAgainName, "naive ReverseProxy", bearerdName} {
+		if seen[name] != 2 {
+			t.Errorf("%s has %d rows, want 2", name, seen[name])
+		}
+	}
+	const mostMiB = 20 // of the binary
+	if last := r.Facts[len(r.Facts)-1]; last.Unit != "MiB" || last.Value > mostMiB {
+		t.Errorf("%s: %.1f %s, want at most %d MiB", last.Name, last.Value, last.Unit, mostMiB)
+	}
+	t.Logf("bench: a stripped binary has %.1f MiB; from exec to the first answer %.1f ms", r.Facts[1].Value, r.Facts[0].Value)
+
+	path := filepath.Join(t.TempDir(), "report")
+	text, err := json.Marshal(r)
+	if err == nil {
+		err = os.WriteFile(path, text, 0o600)
+	}
+	var out strings.Builder
+	if err == nil {
+		err = compare(&out, path, path)
+	}
+	if err != nil || strings.Count(out.String(), "| +0.00 |") != len(r.Rows) {
+		t.Errorf("compared with itself (%v): %s", err, out.String())
+	}
+}
+
+func TestSend_AllocatesNothing(t *testing.T) {
+	p, err := startChild(t.Context(), "upstream", "1608", "plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.stop()
+	callers, err := dial(p.addr, "/", 1, 1608)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hangUp(callers)
+	if allocations := testing.AllocsPerRun(100, func() { callers[0].send(time.Time{}) }); allocations > 0 || callers[0].err != nil {
+		t.Errorf("a request allocates %v times (%v), want 0", allocations, callers[0].err)
+	}
+}
+
+func TestHistogram_TellsQuantilesToASixteenth(t *testing.T) {
+	h := new(histogram)
+	for i := range 1000 {
+		h.note(time.Duration(i+1) * time.Microsecond)
+	}
+	for share, want := range map[float64]float64{0.5: 500, 0.99: 990} {
+		if got := h.quantile(share); got < want*15/16 || got > want*17/16 {
+			t.Errorf("quantile %v is %v µs, want %v to a sixteenth", share, got, want)
+		}
+	}
+}

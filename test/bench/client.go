@@ -1,0 +1,118 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math/bits"
+	"net"
+	"sync"
+	"time"
+)
+
+// caller is one connection to a contender, and what was measured over it.
+type caller struct {
+	net.Conn
+	request, room []byte
+	size          int // of the answer's body
+	took          histogram
+	err           error
+}
+
+// dial opens so many connections, all of which send the same request.
+func dial(addr, path string, n, size int) ([]*caller, error) {
+	request := []byte("GET " + path + " HTTP/1.1\r\nHost: localhost:8080\r\nUser-Agent: globus-sdk-py-3.66.0\r\nAccept: application/json\r\n" +
+		"Accept-Encoding: gzip, deflate\r\nX-Client-Info: product=python-sdk,version=3.66.0\r\n\r\n")
+	callers := make([]*caller, n)
+	for i := range callers {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return callers[:i], err
+		}
+		callers[i] = &caller{Conn: c, request: request, size: size, room: make([]byte, size+8<<10)}
+	}
+	return callers, nil
+}
+
+func hangUp(callers []*caller) {
+	for _, c := range callers {
+		_ = c.Close()
+	}
+}
+
+// load has all of them send one request after the other for so long, and returns how
+// many were answered. Anything but a 200 is an error.
+func load(callers []*caller, during time.Duration) (answered int, took *histogram, err error) {
+	until := time.Now().Add(during)
+	var group sync.WaitGroup
+	for _, c := range callers {
+		group.Go(func() { c.send(until) })
+	}
+	group.Wait()
+	took = new(histogram)
+	for _, c := range callers {
+		if c.err != nil {
+			return 0, nil, c.err
+		}
+		took.add(&c.took)
+		c.took = histogram{}
+	}
+	return took.count(), took, nil
+}
+
+var ok = []byte("HTTP/1.1 200")
+
+// send sends one request, and more until then. It allocates nothing.
+func (c *caller) send(until time.Time) {
+	for now := time.Now(); ; {
+		if _, c.err = c.Write(c.request); c.err != nil {
+			return
+		}
+		line, size, err := readMessage(c.Conn, c.room)
+		if err == nil && (!bytes.HasPrefix(line, ok) || size != c.size) {
+			err = fmt.Errorf("answered %q with %d bytes, not %d", line, size, c.size)
+		}
+		if c.err = err; err != nil {
+			return
+		}
+		then := time.Now()
+		c.took.note(then.Sub(now))
+		if now = then; !now.Before(until) {
+			return
+		}
+	}
+}
+
+// histogram counts durations in steps of a sixteenth.
+type histogram [48 * 16]int
+
+func (h *histogram) note(d time.Duration) {
+	n := uint64(max(d, 16))
+	exponent := bits.Len64(n) - 5
+	h[min(exponent*16+int(n>>exponent)-16, len(h)-1)]++
+}
+
+func (h *histogram) add(other *histogram) {
+	for i, n := range other {
+		h[i] += n
+	}
+}
+
+func (h *histogram) count() (n int) {
+	for _, one := range h {
+		n += one
+	}
+	return n
+}
+
+// quantile is what that share of them did not exceed, in µs.
+func (h *histogram) quantile(share float64) float64 {
+	left := int(share * float64(h.count()))
+	for i, n := range h {
+		if left -= n; left < 0 {
+			return float64(uint64(i%16+16)<<(i/16)) / 1e3
+		}
+	}
+	return 0
+}
