@@ -37,7 +37,7 @@ test: packages lint clients provider toxiproxy
 	mv $(LOG).part $(LOG); \
 	awk -f test/harness/report.awk $(LOG); \
 	grep -oE 'real client: .*' $(LOG) || echo "real client: none"; \
-	go test -run '^$$' -bench 'Decide100Rules$$' -benchtime 500ms ./policy | grep ^Benchmark | tee -a $(LOG); \
+	go test -run '^$$' -bench 'Decide/100rules$$' -benchtime 500ms ./policy | grep ^Benchmark | tee -a $(LOG); \
 	grep -E '$(SHOWN)' $(LOG) | sed -E 's/^ *(\w+_test\.go:[0-9]+: )?//' || true; \
 	go run ./test/harness/nosecrets $(LOG); \
 	exit $${failed:-0}

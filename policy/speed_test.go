@@ -8,30 +8,37 @@ import (
 	"time"
 )
 
-// hundredRules are for one caller at one upstream, each for another path of the
-// same length, so that the last is the last to be tried.
-func hundredRules() []RuleConfig {
+// manyRules are for one caller at one upstream, each for another path of the same
+// length, so that the last is the last to be tried.
+func manyRules(n int) []RuleConfig {
 	var rules []RuleConfig
-	for i := range 100 {
-		rules = append(rules, byHand(fmt.Sprintf("rule-%d", i), "GET POST", fmt.Sprintf("/v0.10/endpoint/*/part-%02d/**", i)))
+	for i := range n {
+		rules = append(rules, byHand(fmt.Sprintf("rule-%d", i), "GET POST", fmt.Sprintf("/v0.10/endpoint/*/part-%04d/**", i)))
 	}
 	return rules
 }
 
-func BenchmarkPolicy_Decide100Rules(b *testing.B) {
-	p := newPolicy(b, hundredRules()...)
-	req := ask(Local, "example", "GET", "/v0.10/endpoint/ddb59aef-6d04-11e5-ba46-22000b92c6ec/part-99/access_list")
-	b.ReportAllocs()
-	for b.Loop() {
-		if !p.Decide(req).Allowed {
-			b.Fatal("not allowed")
-		}
+// lastOf is a request that the last of so many allows.
+func lastOf(n int) Request {
+	return ask(Local, "example", "GET", fmt.Sprintf("/v0.10/endpoint/ddb59aef-6d04-11e5-ba46-22000b92c6ec/part-%04d/access_list", n-1))
+}
+
+func BenchmarkPolicy_Decide(b *testing.B) {
+	for _, n := range []int{1, 20, 100, 200, 2000} {
+		b.Run(fmt.Sprintf("%drules", n), func(b *testing.B) {
+			p, req := newPolicy(b, manyRules(n)...), lastOf(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				if !p.Decide(req).Allowed {
+					b.Fatal("not allowed")
+				}
+			}
+		})
 	}
 }
 
 func TestPolicy_DecidesOnAHundredRulesWithoutAllocating(t *testing.T) {
-	p := newPolicy(t, hundredRules()...)
-	req := ask(Local, "example", "GET", "/v0.10/endpoint/ddb59aef-6d04-11e5-ba46-22000b92c6ec/part-99/access_list")
+	p, req := newPolicy(t, manyRules(100)...), lastOf(100)
 	if !p.Decide(req).Allowed {
 		t.Fatal("not allowed")
 	}
