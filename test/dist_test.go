@@ -127,7 +127,7 @@ func checkTarball(t *testing.T, tarball, arch string) {
 		root + "/bearerd": 0o755, root + "/bearerd.service": 0o644, root + "/bearerd.socket": 0o644, root + "/config.yaml": 0o644,
 		root + "/completions/": 0o755, root + "/completions/_bearerd": 0o644,
 		root + "/completions/bearerd.bash": 0o644, root + "/completions/bearerd.fish": 0o644,
-		root + "/docs/": 0o755, root + "/docs/policy.md": 0o644, root + "/docs/security.md": 0o644, root + "/docs/tools.md": 0o644, root + "/docs/credentials.md": 0o644,
+		root + "/docs/": 0o755, root + "/docs/policy.md": 0o644, root + "/docs/security.md": 0o644, root + "/docs/tools.md": 0o644, root + "/docs/credentials.md": 0o644, root + "/docs/forwarding.md": 0o644, root + "/docs/performance.md": 0o644,
 	})
 	for name, of := range map[string]string{"config.yaml": "config.yaml", "LICENSE": "LICENSE", "bearerd.service": "deploy/bearerd.service", "bearerd.socket": "deploy/bearerd.socket"} {
 		if string(read(t, filepath.Join(dir, root, name))) != string(read(t, filepath.Join("..", of))) {
