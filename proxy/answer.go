@@ -16,7 +16,7 @@ func (u *Upstream) answer(resp *http.Response) error {
 	}
 	if x.sentWhole.Load() { // and will not be sent again; else the transport still reads it, until finish
 		x.body.release()
-		x.asked, x.question = nil, policy.Request{}
+		x.asked = policy.Request{}
 	}
 	dropAnswerHeaders(resp.Header, resp.StatusCode)
 	delete(resp.Header, "Trailer")

@@ -81,7 +81,7 @@ func scripted(t *testing.T, patience time.Duration, answers ...[]piece) (send fu
 	}, gone
 }
 
-// renewable is an Authorizer that has another token for each that is refused.
+// renewable is an Authorizer to which it helps to give a token back.
 type renewable struct{ credentials.Authorizer }
 
 func (renewable) Authorize(req *http.Request) (credentials.Token, error) {

@@ -35,7 +35,7 @@ func (a authorize) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err == nil && expects && resp.StatusCode == http.StatusExpectationFailed && x.canRepeat() {
 		discard(resp) // it only will not be asked (RFC 9110 §10.1.1)
 		expects = false
-		resp, refused, err = a.attempt(anew(req), x, expects)
+		resp, refused, err = a.attempt(req, x, expects)
 	}
 	if !refused || err != nil {
 		return resp, err
@@ -46,24 +46,23 @@ func (a authorize) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, &Error{Code: "token_refused_not_replayed", RetryAfter: retryNow,
 			Detail: "the upstream refused the token after the body, too long to keep, was on its way; send the request again"}
 	}
-	resp, _, err = a.attempt(anew(req), x, expects)
+	resp, _, err = a.attempt(req, x, expects)
 	return resp, err
 }
 
-// anew returns a copy for another attempt: the transport may still read the one
-// before.
-func anew(req *http.Request) *http.Request {
-	out := new(http.Request)
-	*out = *req
-	out.Header, out.Close = req.Header.Clone(), false
-	delete(out.Header, "Expect")
-	return out
-}
-
-// attempt sends req once with the current token, and is the last to use it. Refused means that the upstream
-// refused it and that another attempt may help. Expects has the body wait until the
-// upstream wants it.
+// attempt sends req once with the current token. The first takes req as it is, and any
+// other a copy, since the transport may still read the one before. Refused means that
+// the upstream refused the token and that another attempt may help. Expects has the
+// body wait until the upstream wants it.
 func (a authorize) attempt(req *http.Request, x *Exchange, expects bool) (resp *http.Response, refused bool, err error) {
+	if x.used {
+		before := req
+		req = new(http.Request)
+		*req = *before
+		req.Header, req.Close = before.Header.Clone(), false
+		delete(req.Header, "Expect")
+	}
+	x.used = true
 	start := time.Now()
 	tok, err := x.bound.authorizer.Authorize(req)
 	x.TokenWait += time.Since(start)

@@ -13,6 +13,9 @@ import (
 	"bearerd/policy"
 )
 
+// noBody is the body of a request that has none. Nobody writes to it.
+var noBody = &policy.Body{Whole: true}
+
 // decide asks policy whether the caller may, and takes the credential the
 // decision names. It reads as much of the body as a rule that decides wants to
 // see, and no body for others. It fills Decision, Rule and Credential.
@@ -20,11 +23,10 @@ func (t *table) decide(w http.ResponseWriter, r *http.Request, x *Exchange) erro
 	if err := x.line.refuseInbound(r, x); err != nil {
 		return err
 	}
-	asked := &x.question
+	asked := &x.asked
 	*asked = policy.Request{Caller: x.Caller, Upstream: x.Upstream, Method: x.Method, Path: x.Path, Query: strings.TrimPrefix(x.Query, "?")}
 	if r.ContentLength == 0 {
-		x.noBody.Whole = true
-		asked.Body = &x.noBody
+		asked.Body = noBody
 	}
 	decision := t.deps.Policy.Decide(*asked)
 	for decision.Body > 0 {
@@ -42,7 +44,7 @@ func (t *table) decide(w http.ResponseWriter, r *http.Request, x *Exchange) erro
 		}
 		decision = t.deps.Policy.Decide(*asked)
 	}
-	x.Rule, x.asked = decision.Rule, asked
+	x.Rule = decision.Rule
 	if !decision.Allowed {
 		x.Decision = "deny"
 		return t.denied(r, *asked, decision, x)

@@ -63,6 +63,7 @@ type Exchange struct {
 	within exchangeContext // what ctx is
 
 	response response   // what the caller is answered by
+	used     bool       // an attempt has the outbound request, and may still read it
 	sending  counted    // the body, of the first attempt
 	trip     trip       // likewise
 	answer   answerBody // likewise
@@ -72,15 +73,13 @@ type Exchange struct {
 	// turn up in it, and in no copy of it.
 	in *http.Request
 
-	step           string          // of admit, the last that was taken
-	as             string          // who calls, whatever shows it; "" but where a request is explained
-	asked          *policy.Request // what the decision was about; nil before, and when it is not needed any more
-	question       policy.Request  // where it is
-	noBody         policy.Body     // of a question about a request that has none
-	closes         bool            // the answer is the connection's last
-	origin         string          // of the page that sent the request, if it may; "" for none
-	preflight      bool            // a page of origin asks what it may send
-	requiredHeader string          // which the listener wants of every request; "" for none
+	step           string         // of admit, the last that was taken
+	as             string         // who calls, whatever shows it; "" but where a request is explained
+	asked          policy.Request // what the decision is about; empty when nobody needs it any more
+	closes         bool           // the answer is the connection's last
+	origin         string         // of the page that sent the request, if it may; "" for none
+	preflight      bool           // a page of origin asks what it may send
+	requiredHeader string         // which the listener wants of every request; "" for none
 
 	key          *policy.KeyHash // what the caller was told by, if by a key
 	body         body            // as far as it was read
@@ -185,8 +184,9 @@ func (w *response) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// take takes an answer's headers over, which ReverseProxy would copy one by one. That a
-// stream of events is one it has to see still, to flush that at once.
+// take takes an answer's headers over, which ReverseProxy would copy one by one; there
+// are no others yet. Of a stream of events it has still to see that it is one, to flush
+// it at once.
 func (w *response) take(resp *http.Response) {
 	events := isEvents(resp)
 	maps.Copy(w.Header(), resp.Header)

@@ -50,8 +50,8 @@ func (p *Proxy) Explain(listener int, r *http.Request, local net.Addr, as string
 	if x.line != nil {
 		u := x.line.target(x.Path, "")
 		e.Target = x.Method + " " + u.Scheme + "://" + u.Host + u.RawPath
-		if x.asked != nil {
-			e.Rules = t.deps.Policy.Explain(*x.asked)
+		if x.Decision != "" {
+			e.Rules = t.deps.Policy.Explain(x.asked)
 		}
 	}
 	if e.Answered && x.preflight {

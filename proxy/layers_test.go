@@ -15,11 +15,11 @@ import (
 	"bearerd/policy"
 )
 
-// none is a Mistakes that notes nothing: there are none.
-type none struct{}
+// noMistakes is a Mistakes for a configuration that has none.
+type noMistakes struct{}
 
-func (none) Add([]any, string, ...any)               {}
-func (none) Unknown([]any, string, string, []string) {}
+func (noMistakes) Add(path []any, format string, _ ...any)               { panic(format) }
+func (noMistakes) Unknown(path []any, kind, name string, known []string) { panic(kind + " " + name) }
 
 // sink is a ResponseWriter without a connection.
 type sink struct {
@@ -63,7 +63,7 @@ func TestLayers_AllocateLittleOverABareReverseProxy(t *testing.T) {
 	answers := stub{make([]byte, 1608)}
 	rules := policy.New(policy.Config{Rules: []policy.RuleConfig{
 		{Name: "read", Callers: []string{policy.Local}, Upstreams: []string{"up"}, Methods: []string{"GET"}, Paths: []string{"/**"}},
-	}}, map[string]policy.Upstream{"up": {}}, none{})
+	}}, map[string]policy.Upstream{"up": {}}, noMistakes{})
 	way := &way{places: newPlaces(64), breaker: &breaker{next: repeat{answers}, circuit: newCircuit()}}
 	up := newUpstream("up", UpstreamConfig{URL: base.String(), Prefix: "/up", Credential: "up"}, way, newPseudonym())
 	served := 0

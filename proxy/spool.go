@@ -113,10 +113,10 @@ func spool(w http.ResponseWriter, r *http.Request, x *Exchange, upto int64) erro
 	return nil
 }
 
-// withBody makes of begin's copy the request as it is forwarded, with a GetBody that each attempt
-// has its body from. A small body is read whole first, so that one that breaks off
-// never reaches the upstream; such a one can be sent again. Another is left to
-// stream. One that is too long is refused, where that is known.
+// withBody makes begin's copy of the request into the one that is forwarded, with a
+// GetBody that each attempt has its body from. A small body is read whole first, so
+// that one that breaks off never reaches the upstream; such a one can be sent again.
+// Another is left to stream. One that is too long is refused, where that is known.
 func withBody(w http.ResponseWriter, r *http.Request, x *Exchange) (*http.Request, error) {
 	limits := x.line.limits
 	if r.ContentLength > int64(limits.Body) {

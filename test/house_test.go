@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"bearerd/test/emulator":          {},
 	"bearerd/test/harness":           {"bearerd/test/emulator"},
 
-	"bearerd/test/bench":             {"bearerd/test/emulator"},
+	"bearerd/test/bench":             {"bearerd/test/emulator", "bearerd/test/harness"},
 	"bearerd/test/battery":           {"bearerd/test/emulator", "bearerd/test/harness"},
 	"bearerd/test/redis":             {"bearerd/test/harness"},
 	"bearerd/test/harness/nosecrets": {"bearerd/test/emulator", "bearerd/test/harness"},

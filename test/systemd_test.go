@@ -196,7 +196,7 @@ func TestSystemd_SaysWhatToWriteIntoTheUnit(t *testing.T) {
 	t.Run("Multipath TCP", func(t *testing.T) {
 		file := harness.FileOf(t, several)
 		if protocol, err := syscall.GetsockoptInt(int(file.Fd()), syscall.SOL_SOCKET, syscall.SO_PROTOCOL); err != nil || protocol == syscall.IPPROTO_TCP {
-			t.Skip("this machine has no Multipath TCP")
+			harness.Missing(t, "this machine has no Multipath TCP")
 		}
 		code, said := passedTo(t, web, "", mine, "web", file)
 		if want := "is no plain TCP, and connections of Multipath TCP cannot be reset; leave SocketProtocol= out of its .socket unit"; code != 69 || !strings.Contains(said, want) {

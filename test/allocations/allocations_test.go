@@ -13,7 +13,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -93,8 +92,8 @@ func count(t *testing.T, upstream *upstream, addr, request string) (allocations,
 			if _, err := c.Write(sent); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := readAnswer(c, room); err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 200 ")) {
-				t.Fatalf("answered %q, %v", got, err)
+			if line, size, err := harness.ReadMessage(c, room); err != nil || !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) || size != 1608 {
+				t.Fatalf("answered %q with %d bytes, %v", line, size, err)
 			}
 		}
 	}
@@ -106,32 +105,6 @@ func count(t *testing.T, upstream *upstream, addr, request string) (allocations,
 	send(counting)
 	runtime.ReadMemStats(&to)
 	return float64(to.Mallocs-from.Mallocs) / counting, float64(to.TotalAlloc-from.TotalAlloc) / counting / 1024, upstream.opened() - before
-}
-
-// readAnswer reads one answer with a length into room and returns its head.
-func readAnswer(c net.Conn, room []byte) ([]byte, error) {
-	const length = "\r\nContent-Length: "
-	for n := 0; ; {
-		more, err := c.Read(room[n:])
-		n += more
-		if end := bytes.Index(room[:n], []byte("\r\n\r\n")); end >= 0 {
-			head, body := room[:end], 0
-			if at := bytes.Index(head, []byte(length)); at >= 0 {
-				for _, digit := range head[at+len(length):] {
-					if digit < '0' || digit > '9' {
-						break
-					}
-					body = 10*body + int(digit-'0')
-				}
-			}
-			if n >= end+4+body {
-				return head, nil
-			}
-		}
-		if err != nil {
-			return room[:n], err
-		}
-	}
 }
 
 // upstream answers every request the same.
@@ -183,7 +156,7 @@ func startUpstream(t *testing.T) *upstream {
 func serve(c net.Conn) {
 	room, sent := make([]byte, 16<<10), []byte(answer)
 	for {
-		if _, err := readAnswer(c, room); err != nil { // a request ends as an answer does
+		if _, _, err := harness.ReadMessage(c, room); err != nil {
 			return
 		}
 		if _, err := c.Write(sent); err != nil {
@@ -199,15 +172,8 @@ func startBare(t *testing.T, upstreamURL string) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true}
-	server := &http.Server{Handler: &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(base)
-			r.Out.Header.Set("Authorization", "Bearer placeholder")
-		},
-		Transport:  transport,
-		BufferPool: &buffers{sync.Pool{New: func() any { return new([32 << 10]byte) }}},
-	}}
+	handler, release := harness.Bare(base, nil)
+	server := &http.Server{Handler: handler}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -217,15 +183,10 @@ func startBare(t *testing.T, upstreamURL string) (addr string) {
 	t.Cleanup(func() {
 		_ = server.Close()
 		serving.Wait()
-		transport.CloseIdleConnections()
+		release()
 	})
 	return l.Addr().String()
 }
-
-type buffers struct{ pool sync.Pool }
-
-func (b *buffers) Get() []byte  { return b.pool.Get().(*[32 << 10]byte)[:] }
-func (b *buffers) Put(p []byte) { b.pool.Put((*[32 << 10]byte)(p)) }
 
 // startBearerd runs bearerd with everything on: the access log, metrics, the breaker,
 // and twenty rules of which the last two allow what is asked.

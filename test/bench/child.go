@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -17,7 +16,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync"
+
+	"bearerd/test/harness"
 )
 
 // child is what a process of ours is that bench started: it says where it listens, and
@@ -65,7 +65,8 @@ func serveAs(role string, args []string, l net.Listener) error {
 			return http.Serve(l, naive(base)) //nolint:gosec // it is what it is
 		}
 		debug.SetGCPercent(400)
-		return http.Serve(l, tuned(base)) //nolint:gosec // likewise
+		handler, _ := harness.Bare(base, trusting())
+		return http.Serve(l, handler) //nolint:gosec // likewise
 	}
 	return errors.New("no such role: " + role)
 }
@@ -99,7 +100,7 @@ func serveUpstream(l net.Listener, whole []byte) error {
 			defer func() { _ = c.Close() }()
 			room := make([]byte, 64<<10)
 			for {
-				if _, _, err := readMessage(c, room); err != nil {
+				if _, _, err := harness.ReadMessage(c, room); err != nil {
 					return
 				}
 				if _, err := c.Write(whole); err != nil {
@@ -110,60 +111,6 @@ func serveUpstream(l net.Listener, whole []byte) error {
 	}
 }
 
-// errTooLong is that a message does not fit.
-var errTooLong = errors.New("the message is longer than the buffer")
-
-// readMessage reads a request or an answer with a length, or none, and returns its
-// first line and how long the rest is. It allocates nothing.
-func readMessage(c io.Reader, room []byte) (line []byte, size int, err error) {
-	for n, whole := 0, 0; ; {
-		if n == len(room) {
-			return nil, 0, errTooLong
-		}
-		more, err := c.Read(room[n:])
-		n += more
-		if whole == 0 {
-			if end := bytes.Index(room[:n], []byte("\r\n\r\n")); end >= 0 {
-				size = lengthIn(room[:end])
-				whole = end + 4 + size
-			}
-		}
-		if whole > 0 && n >= whole {
-			return room[:bytes.IndexByte(room, '\r')], size, nil
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-	}
-}
-
-var lengthName = []byte("content-length:")
-
-// lengthIn is what Content-Length in a head says; 0 without one.
-func lengthIn(head []byte) (length int) {
-	for {
-		at := bytes.IndexByte(head, '\n')
-		if at < 0 {
-			return 0
-		}
-		head = head[at+1:]
-		if len(head) > len(lengthName) && bytes.EqualFold(head[:len(lengthName)], lengthName) {
-			break
-		}
-	}
-	for _, c := range head[len(lengthName):] {
-		switch {
-		case '0' <= c && c <= '9':
-			length = 10*length + int(c-'0')
-		case c != ' ':
-			return length
-		}
-	}
-	return length
-}
-
-const placeholder = "Bearer placeholder"
-
 // naive is what one writes first.
 func naive(base *url.URL) http.Handler {
 	p := httputil.NewSingleHostReverseProxy(base)
@@ -171,29 +118,12 @@ func naive(base *url.URL) http.Handler {
 	transport.TLSClientConfig = trusting()
 	p.Transport = transport
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Header.Set("Authorization", placeholder)
+		r.Header.Set("Authorization", harness.BareToken)
 		p.ServeHTTP(w, r)
 	})
-}
-
-// tuned is a ReverseProxy set up as well as it can be.
-func tuned(base *url.URL) http.Handler {
-	return &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(base)
-			r.Out.Header.Set("Authorization", placeholder)
-		},
-		Transport:  &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true, TLSClientConfig: trusting()},
-		BufferPool: &buffers{sync.Pool{New: func() any { return new([32 << 10]byte) }}},
-	}
 }
 
 // trusting is for the upstream on this machine, whose certificate is everybody's.
 func trusting() *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13} //nolint:gosec // see above
 }
-
-type buffers struct{ pool sync.Pool }
-
-func (b *buffers) Get() []byte  { return b.pool.Get().(*[32 << 10]byte)[:] }
-func (b *buffers) Put(p []byte) { b.pool.Put((*[32 << 10]byte)(p)) }

@@ -9,6 +9,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"bearerd/test/harness"
 )
 
 // caller is one connection to a contender, and what was measured over it.
@@ -69,7 +71,7 @@ func (c *caller) send(until time.Time) {
 		if _, c.err = c.Write(c.request); c.err != nil {
 			return
 		}
-		line, size, err := readMessage(c.Conn, c.room)
+		line, size, err := harness.ReadMessage(c.Conn, c.room)
 		if err == nil && (!bytes.HasPrefix(line, ok) || size != c.size) {
 			err = fmt.Errorf("answered %q with %d bytes, not %d", line, size, c.size)
 		}

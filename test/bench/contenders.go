@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/pem"
 	"fmt"
 	"net/http/httptest"
@@ -14,6 +13,7 @@ import (
 	"strings"
 
 	"bearerd/test/emulator"
+	"bearerd/test/harness"
 )
 
 // contender is a proxy in front of the upstream.
@@ -152,7 +152,7 @@ policy:
 
 // authorityPEM is the certificate of the upstream, which signed itself.
 func authorityPEM() string {
-	var pair tls.Certificate = upstreamTLS().Certificates[0]
+	pair := upstreamTLS().Certificates[0]
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}))
 }
 
@@ -171,7 +171,7 @@ http {
   server {
     listen ` + addr + ` backlog=4096; keepalive_requests 100000000;
     location / { proxy_pass ` + map[bool]string{true: "https", false: "http"}[secured] + `://up; proxy_http_version 1.1; proxy_ssl_protocols TLSv1.3;
-      proxy_set_header Connection ""; proxy_set_header Authorization "` + placeholder + `"; }
+      proxy_set_header Connection ""; proxy_set_header Authorization "` + harness.BareToken + `"; }
   }
 }
 `
@@ -189,7 +189,7 @@ frontend front
   default_backend back
 backend back
   http-reuse always
-  http-request set-header Authorization "` + placeholder + `"
+  http-request set-header Authorization "` + harness.BareToken + `"
   server up ` + upstream + map[bool]string{true: " ssl verify none", false: ""}[secured] + `
 `
 	}},
@@ -199,6 +199,6 @@ backend back
 			transport = "transport http {\n tls_insecure_skip_verify\n versions 1.1\n }\n"
 		}
 		return "{\n admin off\n auto_https off\n}\nhttp://" + addr[strings.LastIndexByte(addr, ':'):] + " {\n bind 127.0.0.1\n log {\n output file access.log\n }\n reverse_proxy " + map[bool]string{true: "https://", false: "http://"}[secured] + upstream +
-			" {\n header_up Authorization \"" + placeholder + "\"\n " + transport + " }\n}\n"
+			" {\n header_up Authorization \"" + harness.BareToken + "\"\n " + transport + " }\n}\n"
 	}},
 }
