@@ -2,11 +2,30 @@ package proxy
 
 import (
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"strings"
 
 	"bearerd/policy"
 )
+
+// aside is the outermost RoundTripper. It lays an answer's headers aside, where answer
+// finds them: ReverseProxy would go through them three times.
+type aside struct{ next http.RoundTripper }
+
+func (a aside) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := a.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	x := exchangeOf(req)
+	x.told, resp.Header = resp.Header, nil
+	if isEvents(x.told) { // which ReverseProxy has to see, to flush them at once
+		resp.Header = http.Header{"Content-Type": x.told["Content-Type"]}
+		delete(x.told, "Content-Type")
+	}
+	return resp, nil
+}
 
 // answer makes what the caller is told of what the upstream answered.
 func (u *Upstream) answer(resp *http.Response) error {
@@ -18,15 +37,14 @@ func (u *Upstream) answer(resp *http.Response) error {
 		x.body.release()
 		x.asked = policy.Request{}
 	}
-	dropAnswerHeaders(resp.Header, resp.StatusCode)
-	delete(resp.Header, "Trailer")
-	for i, location := range resp.Header["Location"] {
-		resp.Header["Location"][i] = u.relocate(location, x.prefix)
+	for i, location := range x.told["Location"] {
+		x.told["Location"][i] = u.relocate(location, x.prefix)
 	}
 	if err := readWhole(resp); err != nil {
 		return err
 	}
-	x.response.take(resp)
+	tell(x.response.Header(), x.told, resp.StatusCode)
+	x.told = nil
 	return nil
 }
 
@@ -64,26 +82,28 @@ func (u *Upstream) relocate(location, prefix string) string {
 	return prefix + below
 }
 
-// droppedAnswers are what of an upstream's answer is about its own pages in a
-// browser, or about its credentials; they end here, with all of CORS.
-var droppedAnswers = []string{
-	"Set-Cookie", "Set-Cookie2", "Proxy-Authenticate", "Proxy-Authentication-Info", "Authentication-Info", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data",
+// answersEnd are what of an upstream's answer is about its own pages in a browser, or
+// about its credentials; they end here, with all of CORS, and with what is ours to say.
+var answersEnd = nameSet(hopByHop, []string{
+	"Set-Cookie", "Set-Cookie2", "Proxy-Authentication-Info", "Authentication-Info", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data",
 	"Refresh", "Server", "Public-Key-Pins", "Nel", "Report-To", "Reporting-Endpoints", "Service-Worker-Allowed", "Sourcemap", "X-Sourcemap",
-}
+	errorHeader,
+})
 
-// dropAnswerHeaders takes off what the caller is not told. A 401 keeps its
+// tell tells the caller what an answer says, but for what ends here. A 401 keeps its
 // WWW-Authenticate, without which it would be none (RFC 9110 §15.5.2).
-func dropAnswerHeaders(h http.Header, status int) {
-	for _, name := range droppedAnswers {
-		delete(h, name)
-	}
-	for name := range h {
-		if strings.HasPrefix(name, "Access-Control-") {
-			delete(h, name)
+func tell(caller, said http.Header, status int) {
+	for _, value := range said["Connection"] {
+		for option := range strings.SplitSeq(value, ",") {
+			delete(said, textproto.CanonicalMIMEHeaderKey(textproto.TrimString(option)))
 		}
 	}
 	if status != http.StatusUnauthorized {
-		delete(h, "Www-Authenticate")
+		delete(said, "Www-Authenticate")
 	}
-	delete(h, errorHeader) // ours alone
+	for name, values := range said {
+		if !answersEnd[name] && !strings.HasPrefix(name, "Access-Control-") {
+			caller[name] = values
+		}
+	}
 }

@@ -45,15 +45,15 @@ func (x *Exchange) watch(resp *http.Response) {
 		b = new(answerBody)
 	}
 	b.ReadCloser, b.resp, b.x, b.patience = resp.Body, resp, x, x.line.patience
-	if isEvents(resp) {
+	if isEvents(resp.Header) {
 		b.patience = max(b.patience, idleEvents)
 	}
 	resp.Body = b
 }
 
-// isEvents reports whether an answer is a stream of events.
-func isEvents(resp *http.Response) bool {
-	return strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "text/event-stream")
+// isEvents reports whether an answer that says so is a stream of events.
+func isEvents(said http.Header) bool {
+	return strings.HasPrefix(strings.ToLower(said.Get("Content-Type")), "text/event-stream")
 }
 
 // Read reads on. Close may be called meanwhile, and is what ends a wait.

@@ -27,7 +27,8 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		writeError(answer, r, err)
 	case out != nil:
-		x.line.ServeHTTP(answer, withoutUpgrade(out))
+		out.Header = nil // see rewrite
+		x.line.ServeHTTP(answer, out)
 	}
 }
 

@@ -103,7 +103,7 @@ func writeError(w http.ResponseWriter, r *http.Request, cause error) {
 		h.Set("Retry-After", strconv.Itoa(e.retrySeconds()))
 	}
 	body, contentType := e.line(x), "text/plain; charset=utf-8"
-	if strings.Contains(r.Header.Get("Accept"), "json") || e.oauth != "" {
+	if strings.Contains(x.in.Header.Get("Accept"), "json") || e.oauth != "" {
 		body, contentType = e.problem(status, x), "application/problem+json"
 	}
 	h.Set("Content-Type", contentType)

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"crypto/rand"
-	"maps"
 	"net/http"
 	"net/url"
 	"sync"
@@ -62,12 +61,13 @@ type Exchange struct {
 	ctx    context.Context
 	within exchangeContext // what ctx is
 
-	response response   // what the caller is answered by
-	used     bool       // an attempt has the outbound request, and may still read it
-	sending  counted    // the body, of the first attempt
-	trip     trip       // likewise
-	answer   answerBody // likewise
-	cut      error      // why the last attempt's broke off, if it was not for the caller's leaving
+	response response    // what the caller is answered by
+	told     http.Header // what the upstream's answer says; nil once the caller is told
+	used     bool        // an attempt has the outbound request, and may still read it
+	sending  counted     // the body, of the first attempt
+	trip     trip        // likewise
+	answer   answerBody  // likewise
+	cut      error       // why the last attempt's broke off, if it was not for the caller's leaving
 
 	// in is the server's own request. Nothing is ever assigned to it, but trailers
 	// turn up in it, and in no copy of it.
@@ -182,19 +182,6 @@ func (w *response) Write(p []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(p)
 	w.x.Received += int64(n)
 	return n, err
-}
-
-// take takes an answer's headers over, which ReverseProxy would copy one by one; there
-// are no others yet. Of a stream of events it has still to see that it is one, to flush
-// it at once.
-func (w *response) take(resp *http.Response) {
-	events := isEvents(resp)
-	maps.Copy(w.Header(), resp.Header)
-	clear(resp.Header)
-	if events {
-		resp.Header["Content-Type"] = w.Header()["Content-Type"]
-		delete(w.Header(), "Content-Type")
-	}
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -22,8 +22,8 @@ var callerHeaders = []string{
 	"X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "Fastly-Client-Ip",
 	"Remote-User", "Remote-Groups", "Remote-Email", "Remote-Name", "X-Remote-User", "X-User", "X-User-Id", "X-Authenticated-User",
 	"X-Rewrite-Url", "X-Client-Cert", "X-Client-Dn", "Client-Cert", "Client-Cert-Chain",
-	// ReverseProxy would let an upgrade through, and nothing sees what follows one.
-	"Connection", "Upgrade", "Http2-Settings",
+	"Http2-Settings",
+	"Expect", // ours to say; see authorize.go
 }
 
 var callerPrefixes = []string{
@@ -37,38 +37,37 @@ var neverAllowed = []string{
 	"Transfer-Encoding", "Content-Length", "Keep-Alive", "Proxy-Connection", "Expect", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
 }
 
-// dropCallerHeaders takes off what is about the caller's side of what it sent.
-func (u *Upstream) dropCallerHeaders(h, sent http.Header) {
-	cookies := u.keptCookies(h["Cookie"])
-	for _, name := range callerHeaders {
-		if !slices.Contains(u.headers.Allow, name) {
-			delete(h, name)
-		}
-	}
-	for name := range h {
-		if isCallers(name) && !slices.Contains(u.headers.Allow, name) {
-			delete(h, name)
-		}
-	}
-	for _, name := range u.headers.Allow { // some of which ReverseProxy takes off before
-		if values := sent[name]; len(values) > 0 {
-			h[name] = values
-		}
-	}
-	if cookies != "" {
-		h["Cookie"] = []string{cookies}
-	}
+// hopByHop are about one connection, or for the other end of one alone (RFC 9110
+// §7.6.1). They end here in both directions. What else Connection names is refused in a
+// request, see guard.go, and dropped from an answer.
+var hopByHop = []string{
+	"Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Proxy-Authenticate", "Proxy-Authorization",
 }
 
-// withoutUpgrade takes off the wish for another protocol, which is ignored (RFC 9110
-// §7.8), before ReverseProxy looks at it. The request is not the server's own; its
-// header is.
-func withoutUpgrade(r *http.Request) *http.Request {
-	if len(r.Header["Upgrade"]) > 0 {
-		r.Header = r.Header.Clone()
-		delete(r.Header, "Upgrade")
+// endsHere are the names of both lists.
+var endsHere = nameSet(callerHeaders, hopByHop)
+
+func nameSet(lists ...[]string) map[string]bool {
+	set := map[string]bool{}
+	for _, name := range slices.Concat(lists...) {
+		set[name] = true
 	}
-	return r
+	return set
+}
+
+// forwarded makes what the upstream is told of a caller's headers. Their values stay
+// the caller's: nobody may change one in place.
+func (u *Upstream) forwarded(sent http.Header) http.Header {
+	told := make(http.Header, len(sent)+2) // with Authorization and Via
+	for name, values := range sent {
+		if !endsHere[name] && !isCallers(name) || slices.Contains(u.headers.Allow, name) {
+			told[name] = values
+		}
+	}
+	if cookies := u.keptCookies(sent["Cookie"]); cookies != "" {
+		told["Cookie"] = []string{cookies}
+	}
+	return told
 }
 
 func isCallers(name string) bool {

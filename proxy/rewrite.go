@@ -8,12 +8,13 @@ import (
 	"bearerd/policy"
 )
 
-// rewrite makes the outbound request, but for its credential.
+// rewrite makes the outbound request, but for its credential. Its headers are made
+// here, from the caller's own: ReverseProxy is given none to go through.
 func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In)
 	*pr.Out.URL = u.target(x.Path, x.Query)
 	pr.Out.Host = "" // the URL's
-	u.dropCallerHeaders(pr.Out.Header, pr.In.Header)
+	pr.Out.Header = u.forwarded(x.in.Header)
 	u.via.add(pr.Out.Header, pr.In)
 	if x.requiredHeader != "" {
 		delete(pr.Out.Header, x.requiredHeader) // it was for bearerd
@@ -21,7 +22,6 @@ func (u *Upstream) rewrite(pr *httputil.ProxyRequest) {
 	if x.hasKeys {
 		delete(pr.Out.Header, keyHeader) // it may be a caller's; elsewhere it is the tool's business with the upstream
 	}
-	delete(pr.Out.Header, "Expect") // ours to say; see authorize.go
 }
 
 // target is the upstream's URL for a raw path below it and a raw query with its

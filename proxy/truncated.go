@@ -51,14 +51,14 @@ func readWhole(resp *http.Response) error {
 		return e
 	}
 	const tooLong = "answers at length without saying how long, and in HTTP/1.0 over a unix socket nobody could tell whether that is all of it; use HTTP/1.1"
-	if isEvents(resp) {
+	if isEvents(resp.Header) {
 		return fault(tooLong)
 	}
 	whole := &body{budget: x.body.budget}
 	err := whole.read(resp.Body, -1, wholeBytes)
 	if err == nil && whole.whole {
 		resp.ContentLength = int64(len(whole.head))
-		resp.Header.Set("Content-Length", strconv.Itoa(len(whole.head)))
+		x.told.Set("Content-Length", strconv.Itoa(len(whole.head)))
 		resp.Body = held{bytes.NewReader(whole.head), whole, resp.Body}
 		return nil
 	}

@@ -61,7 +61,7 @@ func newUpstream(name string, cfg UpstreamConfig, way *way, pseudonym string) *U
 	}
 	u.ReverseProxy = httputil.ReverseProxy{
 		Rewrite:        u.rewrite,
-		Transport:      consent{authorize{u.way.breaker, cfg.LoginRedirect}},
+		Transport:      aside{consent{authorize{u.way.breaker, cfg.LoginRedirect}}},
 		ModifyResponse: u.answer,
 		ErrorHandler:   writeError,
 		ErrorLog:       log.New(io.Discard, "", 0), // its lines quote peers; the Exchange has the facts
