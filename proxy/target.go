@@ -85,10 +85,16 @@ func checkPath(path string) string {
 	if strings.Contains(path, "//") {
 		return "has an empty segment (//)"
 	}
+	if strings.IndexByte(path, '%') < 0 { // as most are; there is no more to decode
+		if policy.HasDotSegment(path) {
+			return hasDotSegment
+		}
+		return ""
+	}
 	once := policy.Unescape(path)
 	twice := policy.Unescape(once)
 	if policy.HasDotSegment(path) || policy.HasDotSegment(once) || policy.HasDotSegment(twice) {
-		return "has a dot segment (. or ..)"
+		return hasDotSegment
 	}
 	if strings.ContainsFunc(once, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return "has an encoded control character"
@@ -98,6 +104,8 @@ func checkPath(path string) string {
 	}
 	return ""
 }
+
+const hasDotSegment = "has a dot segment (. or ..)"
 
 // checkStrict says what more is wrong with a path where upstreams do not name
 // files (path: strict), or "".
@@ -142,6 +150,9 @@ func checkQuery(query string) string {
 // parameterName is the name of one name=value of a query as lenient servers read it.
 func parameterName(part string) string {
 	name, _, _ := strings.Cut(part, "=")
+	if isPlain(name) { // as most are
+		return strings.ToLower(name)
+	}
 	name = strings.Trim(policy.Unescape(name), "+ \t\r\n\x00[]") // Express and Rack take brackets off
 	name = asVariable.Replace(strings.ToLower(name))
 	if strings.Replace(name, "[", "_", 1) == "access_token" {
@@ -149,6 +160,15 @@ func parameterName(part string) string {
 	}
 	base, _, _ := strings.Cut(name, "[")
 	return base
+}
+
+func isPlain(name string) bool {
+	for i := 0; i < len(name); i++ {
+		if !isAlphanumeric(name[i]) && name[i] != '_' && name[i] != '-' {
+			return false
+		}
+	}
+	return true
 }
 
 // asVariable writes a parameter's name as PHP does, whose variables have no such
@@ -171,6 +191,9 @@ func checkBytes(text string, allowed func(byte) bool) string {
 
 // isPathByte reports RFC 3986 §3.3's pchar and "/".
 func isPathByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
-		strings.IndexByte("-._~!$&'()*+,;=:@/", c) >= 0
+	return isAlphanumeric(c) || strings.IndexByte("-._~!$&'()*+,;=:@/", c) >= 0
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }

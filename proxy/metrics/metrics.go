@@ -39,7 +39,27 @@ type Metrics struct {
 	shed                                                  *prometheus.CounterVec
 	reloaded, reloadedAt                                  prometheus.Gauge
 	auditErrors                                           prometheus.Counter
+
+	upstreams found[string, *upstream]
+	used      found[use, prometheus.Counter]
 }
+
+// upstream is what is counted of one.
+type upstream struct {
+	duration, upstreamDuration prometheus.Observer
+	received, sent             prometheus.Counter
+	inFlight                   prometheus.Gauge
+	requests                   found[outcome, prometheus.Counter]
+}
+
+// outcome and use are what requests and tokens are counted by.
+type (
+	outcome struct {
+		method string // an own one, or other
+		status int    // one that HTTP knows, or -1
+	}
+	use struct{ credential, state string }
+)
 
 // buckets are of seconds: a request takes as long as its upstream does.
 var buckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
@@ -99,16 +119,13 @@ var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS
 
 // Request is a proxy.Observer.
 func (m *Metrics) Request(x *proxy.Exchange) {
-	method := x.Method
-	if !slices.Contains(methods, method) {
-		method = "other"
-	}
-	m.requests.WithLabelValues(x.Upstream, method, statusLabel(x.Status)).Inc()
-	m.duration.WithLabelValues(x.Upstream).Observe(x.Total.Seconds())
-	m.received.WithLabelValues(x.Upstream).Add(float64(x.Received))
-	m.sent.WithLabelValues(x.Upstream).Add(float64(x.Sent()))
+	u := m.upstream(x.Upstream)
+	m.answered(u, x).Inc()
+	u.duration.Observe(x.Total.Seconds())
+	u.received.Add(float64(x.Received))
+	u.sent.Add(float64(x.Sent()))
 	if x.Attempts > 0 {
-		m.upstreamDuration.WithLabelValues(x.Upstream).Observe(x.UpstreamTime.Seconds())
+		u.upstreamDuration.Observe(x.UpstreamTime.Seconds())
 	}
 	if x.Code != "" {
 		m.errors.WithLabelValues(x.Upstream, x.Code).Inc()
@@ -120,22 +137,53 @@ func (m *Metrics) Request(x *proxy.Exchange) {
 		m.inbound.WithLabelValues(x.Caller, x.Inbound).Inc()
 	}
 	if x.TokenState != "" {
-		m.uses.WithLabelValues(x.Credential, string(x.TokenState)).Inc()
+		m.use(x.Credential, string(x.TokenState)).Inc()
 	}
 }
 
-// statusLabel is a status that HTTP knows, or 499 of a caller that left; an upstream
-// can make up hundreds of others.
-func statusLabel(status int) string {
-	if http.StatusText(status) == "" && status != 499 {
-		return "other"
+// upstream returns what is counted of an upstream.
+func (m *Metrics) upstream(name string) *upstream {
+	if u, ok := m.upstreams.get(name); ok {
+		return u
 	}
-	return strconv.Itoa(status)
+	u := &upstream{duration: m.duration.WithLabelValues(name), received: m.received.WithLabelValues(name), sent: m.sent.WithLabelValues(name)}
+	if name != "" { // what has none never gets as far
+		u.upstreamDuration, u.inFlight = m.upstreamDuration.WithLabelValues(name), m.inFlight.WithLabelValues(name)
+	}
+	return m.upstreams.add(name, u)
+}
+
+// answered returns the counter of requests such as x.
+func (m *Metrics) answered(u *upstream, x *proxy.Exchange) prometheus.Counter {
+	o := outcome{x.Method, x.Status}
+	if !slices.Contains(methods, o.method) {
+		o.method = "other"
+	}
+	if http.StatusText(o.status) == "" && o.status != 499 { // of a caller that left
+		o.status = -1 // an upstream can make up hundreds
+	}
+	if counter, ok := u.requests.get(o); ok {
+		return counter
+	}
+	label := "other"
+	if o.status >= 0 {
+		label = strconv.Itoa(o.status)
+	}
+	return u.requests.add(o, m.requests.WithLabelValues(x.Upstream, o.method, label))
+}
+
+// use returns the counter of tokens in such a state.
+func (m *Metrics) use(credential, state string) prometheus.Counter {
+	u := use{credential, state}
+	if counter, ok := m.used.get(u); ok {
+		return counter
+	}
+	return m.used.add(u, m.uses.WithLabelValues(credential, state))
 }
 
 // InFlight tells that delta more requests of an upstream are being served.
 func (m *Metrics) InFlight(upstream string, delta int) {
-	m.inFlight.WithLabelValues(upstream).Add(float64(delta))
+	m.upstream(upstream).inFlight.Add(float64(delta))
 }
 
 // Connection tells that delta more connections of a listener are open.
