@@ -154,14 +154,19 @@ func onlyPublic(_ context.Context, _, address string, _ syscall.RawConn) error {
 	return nil
 }
 
+// deadlineSteps is into how many steps the time to write is cut, of which up to one may
+// be missing: to set a deadline with each write costs more than that is worth.
+const deadlineSteps = 16
+
 // outbound is a connection that lets go of a server that stops reading what it is sent.
 type outbound struct {
 	net.Conn
 	patience time.Duration
 	first    time.Duration // that the first read may take: a forward proxy's answer, which net/http would wait a minute for; 0: any
 
-	mu    sync.Mutex // guards the field below and write deadlines
+	mu    sync.Mutex // guards the fields below and write deadlines
 	until time.Time  // that was asked for, as crypto/tls does for its last words; zero: none
+	set   time.Time  // the deadline
 }
 
 func (c *outbound) Write(p []byte) (int, error) {
@@ -170,7 +175,10 @@ func (c *outbound) Write(p []byte) (int, error) {
 	if !c.until.IsZero() && c.until.Before(end) {
 		end = c.until
 	}
-	_ = c.Conn.SetWriteDeadline(end) // fails where Write does
+	if moved := end.Sub(c.set); moved < 0 || moved > c.patience/deadlineSteps { // or it is near enough
+		c.set = end
+		_ = c.Conn.SetWriteDeadline(end) // fails where Write does
+	}
 	c.mu.Unlock()
 	return c.Conn.Write(p)
 }
@@ -190,7 +198,7 @@ func (c *outbound) Read(p []byte) (int, error) {
 func (c *outbound) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.until = t
+	c.until, c.set = t, t
 	return c.Conn.SetWriteDeadline(t)
 }
 

@@ -15,12 +15,14 @@ type router struct{ *mux.Router }
 // found is what it found.
 type found struct{ mux.RouteMatch }
 
+// noVariables are what routes have in their patterns; mux would make them anew each time.
+var noVariables = map[string]string{}
+
 // newRouter makes the router of host routes and prefixes; listeners of one
 // upstream do without. It is asked for matches only and serves nothing, so that
-// it never redirects. Prefixes match by segment, the longest
-// first: /transfer is not /transferX.
+// it never redirects. The longest prefix is first.
 func newRouter(upstreams map[string]*Upstream) router {
-	routes := mux.NewRouter().SkipClean(true).UseEncodedPath()
+	routes := mux.NewRouter()
 	for _, name := range names(upstreams) {
 		if u := upstreams[name]; u.host != "" {
 			routes.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool {
@@ -34,10 +36,19 @@ func newRouter(upstreams map[string]*Upstream) router {
 	})
 	for _, name := range longestFirst {
 		u := upstreams[name]
-		routes.Path(u.prefix).Handler(u)
-		routes.PathPrefix(u.prefix + "/").Handler(u)
+		routes.MatcherFunc(func(r *http.Request, _ *mux.RouteMatch) bool {
+			return isBelow(exchangeOf(r).Target, u.prefix)
+		}).Handler(u)
 	}
 	return router{routes}
+}
+
+// isBelow reports whether a raw path is a prefix or goes on from it by a segment:
+// /transferX is not below /transfer. It is asked of the path that is forwarded; mux's
+// own paths are made anew of it, and matched by regular expressions.
+func isBelow(path, prefix string) bool {
+	rest, found := strings.CutPrefix(path, prefix)
+	return found && (rest == "" || rest[0] == '/')
 }
 
 // route finds the upstream: the listener's own, else the one whose host the
@@ -46,6 +57,7 @@ func newRouter(upstreams map[string]*Upstream) router {
 func (t *table) route(l *Listener, r *http.Request, x *Exchange) error {
 	u := t.upstreams[t.listeners[l.index].Upstream]
 	if u == nil {
+		x.found.Vars = noVariables
 		if !t.router.Match(r, &x.found.RouteMatch) {
 			return &Error{Code: "no_upstream", Key: "proxy.upstreams",
 				Detail: "no upstream has this prefix; there are " + strings.Join(t.prefixes(), ", ")}

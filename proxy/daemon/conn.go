@@ -14,6 +14,9 @@ const (
 	// writePiece is how long such a piece is at most. With writeIdle it is the least
 	// rate at which an answer must be read: some 1 KiB a second.
 	writePiece = 32 << 10
+	// writeSlack is how much of writeIdle may be missing: to set a deadline with each
+	// piece costs more than that is worth.
+	writeSlack = time.Second
 )
 
 // conn is a caller's connection. One that takes nothing of an answer for writeIdle
@@ -25,6 +28,7 @@ type conn struct {
 	once    sync.Once
 	mu      sync.Mutex // guards the fields below, and the order of deadlines
 	until   time.Time  // of writing, as was asked for; zero: no deadline
+	set     time.Time  // the deadline of writing
 	idle    bool       // no request is under way
 	begun   bool       // something of one was read since it is idle
 	leaving bool       // it is to end if none comes
@@ -87,16 +91,24 @@ func (c *conn) Write(p []byte) (n int, err error) {
 func (c *conn) roll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_ = c.Conn.SetWriteDeadline(c.earlier(time.Now().Add(writeIdle))) // fails where Write does
+	if end := c.deadline(); c.set.IsZero() || end.Before(c.set) || end.Sub(c.set) > writeSlack {
+		_ = c.setWriteDeadline(end) // fails where Write does
+	}
 }
 
-// earlier returns the deadline that was asked for, if it is the earlier. The caller
-// holds mu.
-func (c *conn) earlier(t time.Time) time.Time {
-	if !c.until.IsZero() && c.until.Before(t) {
+// deadline returns that of a piece that is written now. The caller holds mu.
+func (c *conn) deadline() time.Time {
+	end := time.Now().Add(writeIdle)
+	if !c.until.IsZero() && c.until.Before(end) {
 		return c.until
 	}
-	return t
+	return end
+}
+
+// setWriteDeadline sets it. The caller holds mu.
+func (c *conn) setWriteDeadline(t time.Time) error {
+	c.set = t
+	return c.Conn.SetWriteDeadline(t)
 }
 
 // SetWriteDeadline sets a deadline beside that of each piece. It holds for a Write
@@ -104,8 +116,11 @@ func (c *conn) earlier(t time.Time) time.Time {
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if t.IsZero() && c.until.IsZero() {
+		return nil // net/http takes back after each answer what it never set
+	}
 	c.until = t
-	return c.Conn.SetWriteDeadline(c.earlier(time.Now().Add(writeIdle)))
+	return c.setWriteDeadline(c.deadline())
 }
 
 // SetDeadline sets both deadlines.

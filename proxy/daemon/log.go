@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -54,11 +55,32 @@ func (c LogConfig) logger(target io.Writer, terminal bool) zerolog.Logger {
 	if err != nil {
 		level = zerolog.InfoLevel
 	}
-	stamp := zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) {
-		var room [len(logTimeFormat)]byte
-		e.Bytes(zerolog.TimestampFieldName, time.Now().UTC().AppendFormat(room[:0], logTimeFormat))
-	})
-	return zerolog.New(target).Level(level).Hook(stamp)
+	return zerolog.New(target).Level(level).Hook(&stamp{})
+}
+
+// stamp puts the time on each line. It is a zerolog.Hook.
+type stamp struct{ second atomic.Pointer[second] }
+
+// second is the time as it is written in all of a second, but for the milliseconds.
+type second struct {
+	unix int64
+	text string // with 000 for them
+}
+
+// Run puts it on a line.
+func (s *stamp) Run(e *zerolog.Event, _ zerolog.Level, _ string) {
+	now := time.Now()
+	current := s.second.Load()
+	if current == nil || current.unix != now.Unix() {
+		current = &second{now.Unix(), now.Truncate(time.Second).UTC().Format(logTimeFormat)}
+		s.second.Store(current)
+	}
+	var room [len(logTimeFormat)]byte
+	text := append(room[:0], current.text...)
+	const at = len("2006-01-02T15:04:05.")
+	ms := now.Nanosecond() / int(time.Millisecond)
+	text[at], text[at+1], text[at+2] = byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10)
+	e.Bytes(zerolog.TimestampFieldName, text)
 }
 
 func isTerminal(stream any) bool {

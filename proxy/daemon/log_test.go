@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bearerd/credentials"
@@ -88,4 +89,19 @@ func TestPrintable_BoundsAndDisarms(t *testing.T) {
 	if got := printable("a\nb\x00c\xffd"); got != "a·b·c\ufffdd" {
 		t.Errorf("printable gives %q", got)
 	}
+}
+
+func TestStamp_IsTheTimeToTheMillisecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := LogConfig{Level: "info", Format: "json"}.logger(&out, false)
+		for _, pause := range []time.Duration{0, time.Millisecond, 98 * time.Millisecond, 900*time.Millisecond + 999*time.Microsecond, time.Microsecond, time.Hour} {
+			time.Sleep(pause)
+			out.Reset()
+			log.Info().Msg("x")
+			if want := `"time":"` + time.Now().UTC().Format("2006-01-02T15:04:05.000Z") + `"`; !strings.Contains(out.String(), want) {
+				t.Errorf("after %v: %s, want %s", pause, out.String(), want)
+			}
+		}
+	})
 }
