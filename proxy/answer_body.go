@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -29,8 +30,12 @@ type answerBody struct {
 	resp     *http.Response
 	x        *Exchange
 	patience time.Duration
-	timer    *time.Timer // runs while somebody reads
 	stalled  atomic.Bool
+
+	mu    sync.Mutex // guards the fields below
+	asked time.Time  // since when somebody waits; zero: nobody does
+	timer *time.Timer
+	runs  bool // the timer
 }
 
 // watch has the body of an answer watched.
@@ -58,13 +63,9 @@ func isEvents(said http.Header) bool {
 
 // Read reads on. Close may be called meanwhile, and is what ends a wait.
 func (b *answerBody) Read(p []byte) (int, error) {
-	if b.timer == nil {
-		b.timer = time.AfterFunc(b.patience, b.stall)
-	} else {
-		b.timer.Reset(b.patience)
-	}
+	b.begin()
 	n, err := b.ReadCloser.Read(p)
-	b.timer.Stop()
+	b.end(err != nil)
 	if err == nil {
 		return n, nil
 	}
@@ -80,10 +81,50 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// stall lets go of the upstream's connection, which has the Read under way return.
-func (b *answerBody) stall() {
-	b.stalled.Store(true)
-	_ = b.Close()
+// begin notes that somebody waits from now on.
+func (b *answerBody) begin() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked = time.Now()
+	switch {
+	case b.timer == nil:
+		b.timer = time.AfterFunc(b.patience, b.look)
+	case !b.runs:
+		b.timer.Reset(b.patience)
+	}
+	b.runs = true
+}
+
+// end notes that nobody does. The timer runs on unless it is for good: to start it with
+// each read, and stop it, would cost more than to look in vain.
+func (b *answerBody) end(good bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked = time.Time{}
+	if good && b.timer != nil {
+		b.timer.Stop()
+		b.runs = false
+	}
+}
+
+// Close lets go of the upstream's connection, unless all of the body was read.
+func (b *answerBody) Close() error {
+	b.end(true)
+	return b.ReadCloser.Close()
+}
+
+// look sees whether somebody has waited for long enough.
+func (b *answerBody) look() {
+	b.mu.Lock()
+	waits, left := !b.asked.IsZero(), b.patience-time.Since(b.asked)
+	if b.runs = waits && left > 0; b.runs {
+		b.timer.Reset(left)
+	}
+	b.mu.Unlock()
+	if waits && left <= 0 {
+		b.stalled.Store(true)
+		_ = b.ReadCloser.Close() // has the Read under way return
+	}
 }
 
 // errReadingAnswer is for the log.

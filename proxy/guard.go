@@ -120,8 +120,10 @@ func (t *table) guardHost(l *Listener, r *http.Request) error {
 		return nil // HTTP/1.0 need not send one (RFC 9112 §3.2)
 	}
 	name := hostName(r.Host)
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if slices.Contains(t.hosts[l.index], name) || isOwnAddress(name, local) {
+	if slices.Contains(t.hosts[l.index], name) {
+		return nil
+	}
+	if local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); isOwnAddress(name, local) {
 		return nil
 	}
 	return &Error{Code: "host_refused", Key: "proxy.listeners.hosts",

@@ -213,12 +213,12 @@ func TestPool_WhatCouldNotBeWrittenIsUnsent(t *testing.T) {
 		if _, err := post(t, w, "http://"+address+"/"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := postTraced(t, w, "http://"+address+"/", closes()); err != nil {
-			t.Errorf("on a kept connection: %v, want another tried", err)
+		if _, err := postTraced(t, w, "http://"+address+"/", closes()); err != nil && (!isUnsent(err) || !mayPass(err)) {
+			t.Errorf("on a kept connection: %v, want another tried, or it unsent", err)
 		}
 	}
-	if n := accepted.Load(); n != 22 {
-		t.Errorf("%d connections, want 22", n)
+	if n := accepted.Load(); n < 22 {
+		t.Errorf("%d connections, want another one after each that was closed", n)
 	}
 }
 

@@ -38,9 +38,12 @@ func breakOff(r *http.Request) {
 // be reset. What is too long for that, or has no end, is refused.
 func readWhole(resp *http.Response) error {
 	x := exchangeOf(resp.Request)
+	if resp.ContentLength >= 0 || x.in.ProtoAtLeast(1, 1) {
+		return nil
+	}
 	_, isUnix := connection(x.in.Context()).(*net.UnixConn)
 	hasNone := x.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
-	if !isUnix || x.in.ProtoAtLeast(1, 1) || resp.ContentLength >= 0 || hasNone {
+	if !isUnix || hasNone {
 		return nil
 	}
 	fault := func(what string) error {
