@@ -38,6 +38,10 @@ func (u *Upstream) answer(resp *http.Response) error {
 		x.asked = policy.Request{}
 	}
 	for i, location := range x.told["Location"] {
+		if x.sentTo != "" {
+			x.told["Location"][i] = u.relocateThrough(location, x.sentTo)
+			continue
+		}
 		x.told["Location"][i] = u.relocate(location, x.prefix)
 	}
 	if err := readWhole(resp); err != nil {

@@ -87,6 +87,9 @@ func (c *Config) Resolve(m Mistakes) {
 		taken(prefixes, u.Prefix, name, append(path, "prefix"), m)
 		taken(hosts, u.Host, name, append(path, "host"), m)
 	}
+	for i, l := range c.Listeners {
+		l.checkForward([]any{"listeners", i, "forward"}, c.Upstreams, m)
+	}
 	c.resolveEgress(m)
 }
 

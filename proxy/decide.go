@@ -144,12 +144,14 @@ func (t *table) denied(r *http.Request, asked policy.Request, decision policy.De
 		Detail: what + ": no rule allows it; to allow it, add under policy.rules: " + t.deps.Policy.Suggest(asked) + explain}
 }
 
-// explainable is what to give to bearerd explain for a request: by the upstream's
-// prefix, or where no listener has prefixes with the host, and without its query, which
-// is nobody else's business.
+// explainable is what to give to bearerd explain for a request: the URL it was sent
+// to, or by the upstream's prefix, or where no listener has prefixes with the host, and
+// without its query, which is nobody else's business.
 func (t *table) explainable(r *http.Request, x *Exchange) string {
 	url := x.line.prefix + x.Path
-	if !slices.ContainsFunc(t.listeners, func(l ListenerConfig) bool { return l.Upstream == "" }) {
+	if x.sentTo != "" {
+		url = x.sentTo + x.Target
+	} else if !slices.ContainsFunc(t.listeners, func(l ListenerConfig) bool { return l.Upstream == "" }) {
 		url = "http://" + r.Host + x.Target
 	}
 	if x.Query != "" {

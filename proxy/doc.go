@@ -6,11 +6,12 @@
 //	guard      guard.go      method, framing, headers, Host; nothing ambiguous goes on
 //	             via.go        a request that has been here before
 //	             target.go     the request target, taken apart once from its bytes
+//	             absolute.go   one that is a URL of an upstream's, by who has bearerd for a proxy
 //	             browser.go    web pages, which are refused or let in by name
 //	identify   identify.go   who is calling (asks package policy)
 //	             peer.go       the user at the other end of the connection; its certificate's names
 //	             shown.go      keys, and placeholders that stand for them
-//	route      route.go      which upstream: by listener, host or prefix
+//	route      route.go      which upstream: by URL, listener, host or prefix
 //	shim       shim.go       a tool's own token request ends here, with a placeholder
 //	decide     decide.go     may they, with which credential, how often (asks package policy)
 //	             spool.go      as much of the body as a rule that decides wants to see

@@ -87,6 +87,7 @@ type Exchange struct {
 	inboundKnown bool            // the caller's Authorization is for bearerd: a placeholder, a key, or a token that tells who it is
 
 	found   found
+	sentTo  string // scheme and authority of a target in absolute-form, as they came; "" for a path
 	prefix  string // what was cut off Target to make Path; "" on host routes
 	line    *Upstream
 	served  bool   // InFlight was told of it

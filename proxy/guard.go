@@ -36,14 +36,17 @@ func (t *table) guard(l *Listener, r *http.Request, x *Exchange) error {
 	x.closes = len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1)
 	if !slices.Contains(allowedMethods, r.Method) {
 		x.closes = true
-		return &Error{Code: "method_refused", Detail: "this method is not forwarded", header: http.Header{"Allow": {strings.Join(allowedMethods, ", ")}}}
+		return refuseMethod(r.Method)
 	}
 	sent := parseTarget(r.RequestURI)
+	if sent.form == absoluteForm && t.listeners[l.index].Forward {
+		x.sentTo = sent.origin
+	}
 	if len(sent.path) <= maxPathBytes {
 		x.Target = sent.path
 	}
 	x.Query = sent.query
-	err := sent.check()
+	err := sent.check(x.sentTo != "")
 	if err == nil {
 		err = guardFraming(r)
 	}
@@ -54,10 +57,23 @@ func (t *table) guard(l *Listener, r *http.Request, x *Exchange) error {
 		x.closes = true
 		return err
 	}
-	if err := t.guardHost(l, r); err != nil {
+	if x.sentTo != "" {
+		err = t.guardSite(l, r, x)
+	} else {
+		err = t.guardHost(l, r)
+	}
+	if err != nil {
 		return err
 	}
 	return t.guardBrowser(l, r, x)
+}
+
+func refuseMethod(method string) error {
+	detail := "this method is not forwarded"
+	if method == http.MethodConnect {
+		detail = "no tunnel is opened, since no token could be put on what goes through one; write http:// in the tool's URLs: a listener with forward: true asks the upstream over https"
+	}
+	return &Error{Code: "method_refused", Detail: detail, header: http.Header{"Allow": {strings.Join(allowedMethods, ", ")}}}
 }
 
 func ambiguous(detail string) *Error { return &Error{Code: "request_ambiguous", Detail: detail} }

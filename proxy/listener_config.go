@@ -35,6 +35,9 @@ type ListenerConfig struct {
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	Origins        []string `yaml:"origins"`        // of web pages that may send requests, as browsers write them
 	RequireHeader  string   `yaml:"require_header"` // name of a header that every request must have
+	// Forward takes requests as a forward proxy does, for the URLs of upstreams alone:
+	// http_proxy leads here. They are decided on as below the upstream's prefix.
+	Forward bool `yaml:"forward"`
 	// Anonymous lets a listener off loopback serve who is not known as a caller.
 	Anonymous bool `yaml:"anonymous"`
 	// OwnUser serves bearerd's own user alone, where the system tells whose the other

@@ -61,6 +61,7 @@ type table struct {
 	listeners []ListenerConfig
 	hosts     [][]string       // names accepted in Host, by listener
 	trusted   [][]netip.Prefix // proxies whose X-Forwarded-For counts, by listener
+	sites     []sites          // by listener
 	// knowsUsers says that callers are told by the user at the other end.
 	knowsUsers bool
 	upstreams  map[string]*Upstream
@@ -101,6 +102,7 @@ func (p *Proxy) Reload(cfg Config, deps Deps, bindings map[string]string) {
 	for _, l := range cfg.Listeners {
 		t.hosts = append(t.hosts, slices.Concat(l.ownNames(), lower(l.Hosts), hostRoutes))
 		t.trusted = append(t.trusted, l.Trusted())
+		t.sites = append(t.sites, l.sites(cfg.Upstreams))
 	}
 	for credential, upstream := range bindings {
 		if authorizer, ok := deps.Authorizer(credential); ok {

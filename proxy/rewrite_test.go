@@ -50,6 +50,37 @@ func TestRelocate(t *testing.T) {
 	}
 }
 
+func TestRelocateThrough(t *testing.T) {
+	for _, tt := range []struct{ base, sentTo, location, want string }{
+		{"https://up.example", "http://up.example", "https://up.example/v1/x?q=1#f", "http://up.example/v1/x?q=1#f"},
+		{"https://up.example", "http://up.example", "https://up.example:443/x", "http://up.example/x"},
+		{"https://up.example", "http://up.example:80", "HTTPS://UP.example/x", "http://up.example:80/x"},
+		{"https://up.example", "http://up.example", "https://up.example", "http://up.example"},
+		{"https://up.example", "http://up.example", "https://up.example?q", "http://up.example?q"},
+		{"https://up.example/v1", "http://up.example", "https://up.example/v2/x", "http://up.example/v2/x"},
+		{"https://up.example", "https://up.example", "https://up.example/x", "https://up.example/x"},
+		{"https://up.example:8443", "http://up.example:8443", "https://up.example:8443/x", "http://up.example:8443/x"},
+		{"https://up.example:8443", "http://up.example:8443", "https://up.example/x", "https://up.example/x"},
+		{"https://up.example", "http://up.example", "http://up.example/x", "http://up.example/x"},
+		{"https://up.example", "http://up.example", "/v1/x%2Fy?q", "/v1/x%2Fy?q"},
+		{"https://up.example", "http://up.example", "//up.example/x", "//up.example/x"},
+		{"https://up.example", "http://up.example", "x/y", "x/y"},
+		{"https://up.example", "http://up.example", "https://me@up.example/x", "https://me@up.example/x"},
+		{"https://up.example", "http://up.example", "https://up.example.evil.example/x", "https://up.example.evil.example/x"},
+		{"https://up.example", "http://up.example", "https://auth.globus.org/login", "https://auth.globus.org/login"},
+		{"https://up.example", "http://up.example", "mailto:me@up.example", "mailto:me@up.example"},
+		{"https://up.example", "http://up.example", "http://%zz", "http://%zz"},
+	} {
+		base, err := url.Parse(tt.base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (&Upstream{base: base}).relocateThrough(tt.location, tt.sentTo); got != tt.want {
+			t.Errorf("%s, at %s: relocateThrough(%q) = %q, want %q", tt.base, tt.sentTo, tt.location, got, tt.want)
+		}
+	}
+}
+
 // tripper is a RoundTripper that counts.
 type tripper struct {
 	asked int

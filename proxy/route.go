@@ -51,12 +51,17 @@ func isBelow(path, prefix string) bool {
 	return found && (rest == "" || rest[0] == '/')
 }
 
-// route finds the upstream: the listener's own, else the one whose host the
-// request names, else the one whose prefix the path starts with. It fills
-// Upstream and Path.
-func (t *table) route(l *Listener, r *http.Request, x *Exchange) error {
+// route finds the upstream: the one at whose URL the request is sent, else the
+// listener's own, else the one whose host the request names, else the one whose
+// prefix the path starts with. It fills Upstream and Path.
+func (t *table) route(l *Listener, r *http.Request, x *Exchange) (err error) {
 	u := t.upstreams[t.listeners[l.index].Upstream]
-	if u == nil {
+	switch {
+	case x.sentTo != "":
+		if u, x.prefix, err = t.routeSite(l, x); err != nil {
+			return err
+		}
+	case u == nil:
 		x.found.Vars = noVariables
 		if !t.router.Match(r, &x.found.RouteMatch) {
 			return &Error{Code: "no_upstream", Key: "proxy.upstreams",

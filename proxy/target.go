@@ -27,6 +27,7 @@ const (
 // target is a request target taken apart, once, as the bytes it came in.
 type target struct {
 	form      form
+	origin    string // of an absolute form: scheme://authority
 	authority string // of an absolute or authority form
 	path      string // raw
 	query     string // raw, with its "?"; "" for none
@@ -48,17 +49,22 @@ func parseTarget(raw string) target {
 	case found && scheme != "":
 		t.form = absoluteForm
 		at := strings.IndexByte(rest+"/", '/')
-		t.authority, t.path = rest[:at], rest[at:]
+		t.origin, t.authority, t.path = raw[:len(scheme)+len("://")+at], rest[:at], rest[at:]
 	default:
 		t.form, t.authority, t.path = authorityForm, t.path, ""
 	}
 	return t
 }
 
-// check refuses what two parsers could read differently, whatever the upstream.
-func (t target) check() error {
-	if t.form != originForm {
-		return ambiguous("the request target is in " + string(t.form) + ", not a path; send requests to bearerd's own URL, not through it as a proxy")
+// check refuses what two parsers could read differently, whatever the upstream. With
+// through it may be a URL.
+func (t target) check(through bool) error {
+	if through {
+		if err := t.checkAuthority(); err != nil {
+			return err
+		}
+	} else if t.form != originForm {
+		return ambiguous("the request target is in " + string(t.form) + ", not a path; send requests to bearerd's own URL, not through it as a proxy (which a listener with forward: true is)")
 	}
 	if len(t.path) > maxPathBytes || len(t.query) > maxQueryBytes {
 		return &Error{Code: "request_too_long", Detail: "the path is longer than 4 KiB or the query than 8 KiB"}
