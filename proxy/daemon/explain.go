@@ -25,7 +25,7 @@ import (
 type ExplainOptions struct {
 	ConfigPath string
 	Method     string
-	URL        string   // of bearerd with a path below it, or the path alone
+	URL        string   // of bearerd with a path below it, the path alone, or what a listener with forward: true takes
 	As         string   // the caller; "": who comes from loopback, local if nobody else
 	Headers    []string // Name: value
 	BodyPath   string   // a file; "-" is In, "" no body
@@ -132,27 +132,20 @@ func (c *Config) callerNames() []string {
 	return names
 }
 
-// request writes the request as a client would, and says which listener it comes to:
-// the first that has the URL's port, else the first whose port is systemd's to know;
-// without a port the first.
+// request writes the request as a client would, and says which listener it comes to.
 func (o ExplainOptions) request(cfg *Config) (raw io.Reader, listener int, err error) {
 	authority, target := "", o.URL
 	if scheme, rest, ok := strings.Cut(o.URL, "://"); ok && (scheme == "http" || scheme == "https") {
-		at := strings.IndexByte(rest+"/", '/')
+		at := strings.IndexAny(rest+"/", "/?")
 		authority, target = rest[:at], rest[at:]
-		if target == "" {
-			target = "/"
+		if !strings.HasPrefix(target, "/") {
+			target = "/" + target
 		}
 	}
-	if _, port, err := net.SplitHostPort(authority); err == nil {
-		isSystemd := func(l proxy.ListenerConfig) bool { _, is := l.SystemdName(); return is }
-		listener = slices.IndexFunc(cfg.Proxy.Listeners, func(l proxy.ListenerConfig) bool { return !isSystemd(l) && strings.HasSuffix(l.Address, ":"+port) })
-		if listener < 0 {
-			listener = slices.IndexFunc(cfg.Proxy.Listeners, isSystemd)
-		}
-		if listener < 0 {
-			return nil, 0, fmt.Errorf("%w: no listener has port %s; write the path alone, or a listener's port", ErrExplain, port)
-		}
+	if through, found := cfg.Proxy.Through(o.URL); found {
+		listener, target = through, o.URL
+	} else if listener, err = listenerAt(cfg.Proxy.Listeners, authority); err != nil {
+		return nil, 0, err
 	}
 	if authority == "" {
 		authority = "localhost"
@@ -175,6 +168,24 @@ func (o ExplainOptions) request(cfg *Config) (raw io.Reader, listener int, err e
 	b.WriteString("\r\n")
 	b.Write(body)
 	return &b, listener, nil
+}
+
+// listenerAt returns the first listener that has the authority's port, else the first
+// whose port is systemd's to know; without a port the first.
+func listenerAt(listeners []proxy.ListenerConfig, authority string) (int, error) {
+	_, port, err := net.SplitHostPort(authority)
+	if err != nil {
+		return 0, nil
+	}
+	isSystemd := func(l proxy.ListenerConfig) bool { _, is := l.SystemdName(); return is }
+	hasPort := func(l proxy.ListenerConfig) bool { return !isSystemd(l) && strings.HasSuffix(l.Address, ":"+port) }
+	if at := slices.IndexFunc(listeners, hasPort); at >= 0 {
+		return at, nil
+	}
+	if at := slices.IndexFunc(listeners, isSystemd); at >= 0 {
+		return at, nil
+	}
+	return 0, fmt.Errorf("%w: no listener has port %s; write the path alone, or a listener's port", ErrExplain, port)
 }
 
 func (o ExplainOptions) body() ([]byte, error) {
