@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestCases_HaveNamesOfTheirOwn(t *testing.T) {
 	seen := map[string]bool{}
-	for _, c := range battery.Cases() {
+	for _, c := range slices.Concat(battery.Cases(), battery.ThroughCases("127.0.0.1:8080")) {
 		if seen[c.Name] {
 			t.Errorf("two cases are called %s", c.Name)
 		}
@@ -39,10 +39,13 @@ type rig struct {
 	globus   *harness.Globus
 }
 
-func start(t *testing.T) *rig {
+func start(t *testing.T) *rig { return startWith(t, func(config string) string { return config }) }
+
+// startWith is start with another configuration, made of that one.
+func startWith(t *testing.T, edit func(config string) string) *rig {
 	t.Helper()
 	g, upstream := harness.NewGlobus(t, emulator.Config{}), harness.NewRecorder(t)
-	b := harness.Start(t, battery.Config(g, upstream.URL))
+	b := harness.Start(t, edit(battery.Config(g, upstream.URL)))
 	return &rig{Bearerd: b, addr: strings.TrimPrefix(b.URL, "http://"), upstream: upstream, globus: g}
 }
 
@@ -68,9 +71,21 @@ func (r *rig) arrived() []harness.Arrival {
 
 func TestBattery_NothingAmbiguousAndNothingAgainstPolicyReachesTheUpstream(t *testing.T) {
 	r := start(t)
+	r.try(t, "", battery.Cases())
+}
+
+// The same, of who has bearerd for a proxy.
+func TestBattery_NothingAgainstPolicyIsReachedThroughBearerd(t *testing.T) {
+	r := startWith(t, battery.ThroughConfig)
+	r.try(t, "through a proxy, ", battery.ThroughCases(r.upstream.Addr))
+}
+
+// try sends cases, checks what becomes of each, and prints how many there were.
+func (r *rig) try(t *testing.T, kind string, cases []battery.Case) {
+	t.Helper()
 	var refused, passed, against, followed, closed int
 	var odd []string
-	for _, c := range battery.Cases() {
+	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			got := exchange(r.addr, c)
 			arrived := r.arrived()
@@ -103,8 +118,8 @@ func TestBattery_NothingAmbiguousAndNothingAgainstPolicyReachesTheUpstream(t *te
 			}
 		})
 	}
-	fmt.Printf("battery: %d requests, %d refused, %d passed as meant, %d reached the upstream ambiguous or against policy\n", len(battery.Cases()), refused, passed, against)
-	fmt.Printf("battery: after %d of them a next request on the connection was answered, after %d the connection was closed\n", followed, closed)
+	fmt.Printf("battery: %s%d requests, %d refused, %d passed as meant, %d reached the upstream ambiguous or against policy\n", kind, len(cases), refused, passed, against)
+	fmt.Printf("battery: %safter %d of them a next request on the connection was answered, after %d the connection was closed\n", kind, followed, closed)
 	for _, line := range odd {
 		fmt.Printf("battery: let through: %s\n", line)
 	}
