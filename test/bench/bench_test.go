@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 
 // TestBench_MeasuresEveryContender in next to no time: that it runs, not how fast.
 func TestBench_MeasuresEveryContender(t *testing.T) {
-	r, err := measure(t.Context(), settings{workloads: []string{"small", "tls", startName}, rounds: 2, slice: 20 * time.Millisecond})
+	r, err := measure(t.Context(), settings{workloads: []string{"small", "tls", "rate", startName}, rounds: 2, slice: 20 * time.Millisecond, rate: 2000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,8 +34,8 @@ func TestBench_MeasuresEveryContender(t *testing.T) {
 		}
 	}
 	for _, name := range []string{tunedName, tunedAgainName, "naive ReverseProxy", bearerdName} {
-		if seen[name] != 2 {
-			t.Errorf("%s has %d rows, want 2", name, seen[name])
+		if seen[name] != 3 {
+			t.Errorf("%s has %d rows, want 3", name, seen[name])
 		}
 	}
 	const mostMiB = 20 // of the binary
@@ -71,6 +71,27 @@ func TestSend_AllocatesNothing(t *testing.T) {
 	defer hangUp(callers)
 	if allocations := testing.AllocsPerRun(100, func() { callers[0].send(time.Time{}) }); allocations > 0 || callers[0].err != nil {
 		t.Errorf("a request allocates %v times (%v), want 0", allocations, callers[0].err)
+	}
+	if allocations := testing.AllocsPerRun(100, func() { callers[0].pace(time.Now(), time.Now().Add(1), time.Second) }); allocations > 0 || callers[0].err != nil {
+		t.Errorf("a paced request allocates %v times (%v), want 0", allocations, callers[0].err)
+	}
+}
+
+func TestPace_CountsFromWhenARequestWasDue(t *testing.T) {
+	p, err := startChild(t.Context(), "upstream", "1608", "plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.stop()
+	callers, err := dial(p.addr, "/", 1, 1608)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hangUp(callers)
+	due := time.Now().Add(-time.Minute)
+	callers[0].pace(due, due.Add(5*time.Second), time.Second)
+	if took := callers[0].took; callers[0].err != nil || took.count() != 5 || took.quantile(0) < 50e6 {
+		t.Errorf("%d requests took at least %v µs (%v), want 5 and most of the minute that they were late", took.count(), took.quantile(0), callers[0].err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"bearerd/test/harness"
@@ -44,12 +45,20 @@ func hangUp(callers []*caller) {
 }
 
 // load has all of them send one request after the other for so long, and returns how
-// many were answered. Anything but a 200 is an error.
-func load(callers []*caller, during time.Duration) (answered int, took *histogram, err error) {
-	until := time.Now().Add(during)
+// many were answered. Anything but a 200 is an error. A rate is how many requests a
+// second they begin together; 0: as many as are answered.
+func load(callers []*caller, during time.Duration, rate int) (answered int, took *histogram, err error) {
+	begin := time.Now()
+	until := begin.Add(during)
 	var group sync.WaitGroup
-	for _, c := range callers {
-		group.Go(func() { c.send(until) })
+	for i, c := range callers {
+		if rate == 0 {
+			group.Go(func() { c.send(until) })
+			continue
+		}
+		each := time.Second * time.Duration(len(callers)) / time.Duration(rate)
+		first := begin.Add(each * time.Duration(i) / time.Duration(len(callers))) // not all at once
+		group.Go(func() { c.pace(first, until, each) })
 	}
 	group.Wait()
 	took = new(histogram)
@@ -68,14 +77,7 @@ var ok = []byte("HTTP/1.1 200")
 // send sends one request, and more until then. It allocates nothing.
 func (c *caller) send(until time.Time) {
 	for now := time.Now(); ; {
-		if _, c.err = c.Write(c.request); c.err != nil {
-			return
-		}
-		line, size, err := harness.ReadMessage(c.Conn, c.room)
-		if err == nil && (!bytes.HasPrefix(line, ok) || size != c.size) {
-			err = fmt.Errorf("answered %q with %d bytes, not %d", line, size, c.size)
-		}
-		if c.err = err; err != nil {
+		if c.err = c.ask(); c.err != nil {
 			return
 		}
 		then := time.Now()
@@ -84,6 +86,39 @@ func (c *caller) send(until time.Time) {
 			return
 		}
 	}
+}
+
+// pace sends a request whenever one is due until then, or as soon as the one before is
+// answered. The time it took is counted from when it was due: who makes callers wait
+// does not have fewer requests to answer for it. It allocates nothing.
+func (c *caller) pace(due, until time.Time, each time.Duration) {
+	for ; due.Before(until); due = due.Add(each) {
+		rest(time.Until(due))
+		if c.err = c.ask(); c.err != nil {
+			return
+		}
+		c.took.note(time.Since(due))
+	}
+}
+
+// rest is time.Sleep, but a tenth of a millisecond late and not half a one.
+func rest(d time.Duration) {
+	if d > 0 {
+		left := syscall.NsecToTimespec(int64(d))
+		_ = syscall.Nanosleep(&left, nil) // a signal ends it early: one request is early then
+	}
+}
+
+// ask sends one request and reads its answer.
+func (c *caller) ask() error {
+	if _, err := c.Write(c.request); err != nil {
+		return err
+	}
+	line, size, err := harness.ReadMessage(c.Conn, c.room)
+	if err == nil && (!bytes.HasPrefix(line, ok) || size != c.size) {
+		err = fmt.Errorf("answered %q with %d bytes, not %d", line, size, c.size)
+	}
+	return err
 }
 
 // histogram counts durations in steps of a sixteenth.

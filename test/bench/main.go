@@ -27,6 +27,7 @@ type settings struct {
 	workloads []string
 	rounds    int
 	slice     time.Duration
+	rate      int // requests a second where they are paced
 	jsonPath  string
 }
 
@@ -57,6 +58,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&chosen, "workload", strings.Join(names(), ","), "which to run")
 	flags.IntVar(&s.rounds, "rounds", 12, "slices of each contender")
 	flags.DurationVar(&s.slice, "slice", 250*time.Millisecond, "how long a contender is loaded at a time")
+	flags.IntVar(&s.rate, "rate", 1500, "requests a second of workload rate")
 	flags.StringVar(&s.jsonPath, "json", "", "file to write all figures to; see compare OLD NEW")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -67,8 +69,8 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("no workload %q; there are %s", name, strings.Join(names(), ", "))
 		}
 	}
-	if s.rounds < 1 || s.slice <= 0 {
-		return errors.New("rounds and slice must be more than 0")
+	if s.rounds < 1 || s.slice <= 0 || s.rate < 1 {
+		return errors.New("rounds, slice and rate must be more than 0")
 	}
 	if err := raiseDescriptors(); err != nil {
 		return err

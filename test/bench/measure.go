@@ -19,13 +19,15 @@ type workload struct {
 	connections int
 	size        int // bytes of an answer's body
 	secured     bool
+	paced       bool // at the rate of the settings, not as fast as answers come
 }
 
 var workloads = []workload{
-	{"small", 64, 1608, false},
-	{"sequential", 1, 1608, false},
-	{"64k", 32, 64 << 10, false},
-	{"tls", 64, 1608, true},
+	{name: "small", connections: 64, size: 1608},
+	{name: "sequential", connections: 1, size: 1608},
+	{name: "64k", connections: 32, size: 64 << 10},
+	{name: "tls", connections: 64, size: 1608, secured: true},
+	{name: "rate", connections: 64, size: 1608, paced: true},
 }
 
 // The workloads that are no load.
@@ -100,6 +102,10 @@ func (b *bench) load(ctx context.Context, w workload, s settings, r *report) err
 		}
 		defer hangUp(callers[c])
 	}
+	rate := 0
+	if w.paced {
+		rate = s.rate
+	}
 	done := map[*contender][]slice{}
 	for round := range s.rounds + 1 { // the first is for warming up
 		for _, at := range rand.Perm(len(all)) {
@@ -108,7 +114,7 @@ func (b *bench) load(ctx context.Context, w workload, s settings, r *report) err
 			}
 			c := all[at]
 			before, begun := cpu(c.pid), time.Now()
-			answered, took, err := load(callers[c], s.slice)
+			answered, took, err := load(callers[c], s.slice, rate)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -168,7 +174,7 @@ func (b *bench) idle(ctx context.Context, r *report) error {
 		first, err := dial(c.addr, c.path, 1, 1608)
 		defer hangUp(first)
 		if err == nil {
-			_, _, err = load(first, 500*time.Millisecond)
+			_, _, err = load(first, 500*time.Millisecond, 0)
 		}
 		if err != nil {
 			return err
@@ -177,7 +183,7 @@ func (b *bench) idle(ctx context.Context, r *report) error {
 		callers, err := dial(c.addr, c.path, idleConnections, 1608)
 		defer hangUp(callers)
 		for i := 0; i < len(callers) && err == nil; i++ { // one after the other: who waits is not idle
-			_, _, err = load(callers[i:i+1], 1)
+			_, _, err = load(callers[i:i+1], 1, 0)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
@@ -203,7 +209,7 @@ func (b *bench) starts(ctx context.Context, r *report) error {
 		}
 		callers, err := dial(p.addr, "/transfer"+requestPath, 1, 1608)
 		if err == nil {
-			_, _, err = load(callers, 1)
+			_, _, err = load(callers, 1, 0)
 		}
 		if i > 0 {
 			took = append(took, float64(time.Since(begun).Microseconds())/1e3)
