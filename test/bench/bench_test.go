@@ -32,8 +32,13 @@ func TestBench_MeasuresEveryContender(t *testing.T) {
 		if row.Requests == 0 || row.CPU <= 0 || row.Ratio <= 0 || row.MiB <= 0 || row.P50 <= 0 || row.P99 < row.P50 {
 			t.Errorf("%s, %s: %+v", row.Workload, row.Contender, row)
 		}
+		if pools := row.Contender == tunedName || row.Contender == tunedAgainName || row.Contender == bearerdName; pools && row.Opened > 0 {
+			t.Errorf("%s, %s opened %v connections per 1000 requests once it was warm, want 0", row.Workload, row.Contender, row.Opened)
+		} else if row.Contender == naiveName && row.Workload == "tls" && row.Opened < 100 {
+			t.Errorf("%s, %s opened %v connections per 1000 requests, which cannot be all", row.Workload, row.Contender, row.Opened)
+		}
 	}
-	for _, name := range []string{tunedName, tunedAgainName, "naive ReverseProxy", bearerdName} {
+	for _, name := range []string{tunedName, tunedAgainName, naiveName, bearerdName} {
 		if seen[name] != 3 {
 			t.Errorf("%s has %d rows, want 3", name, seen[name])
 		}

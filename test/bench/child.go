@@ -3,10 +3,10 @@
 package main
 
 import (
+	"bufio"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,17 +16,20 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"bearerd/test/harness"
 )
 
 // child is what a process of ours is that bench started: it says where it listens, and
-// ends when its standard input does.
+// for each line of its standard input how many connections it has accepted. It ends
+// when that does.
 func child(role string, args []string) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
+	l := &counting{Listener: inner}
 	fmt.Println(l.Addr())
 	failed := make(chan error, 1)
 	go func() { // ends with the process
@@ -34,7 +37,9 @@ func child(role string, args []string) error {
 	}()
 	ended := make(chan struct{})
 	go func() { // likewise
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			fmt.Println(l.accepted.Load())
+		}
 		close(ended)
 	}()
 	select {
@@ -43,6 +48,20 @@ func child(role string, args []string) error {
 	case <-ended:
 		return nil
 	}
+}
+
+// counting counts what it accepts.
+type counting struct {
+	net.Listener
+	accepted atomic.Int64
+}
+
+func (c *counting) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err == nil {
+		c.accepted.Add(1)
+	}
+	return conn, err
 }
 
 func serveAs(role string, args []string, l net.Listener) error {

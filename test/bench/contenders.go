@@ -23,10 +23,11 @@ type contender struct {
 	path string // of the request that it is sent
 }
 
-// The two rows that are the same program.
+// What the programs of ours are called. The first two are the same.
 const (
 	tunedName      = "tuned ReverseProxy"
 	tunedAgainName = "the same again (noise)"
+	naiveName      = "naive ReverseProxy"
 	bearerdName    = "bearerd"
 )
 
@@ -67,7 +68,7 @@ func (b *bench) start(ctx context.Context, upstream string, secured bool) (all [
 		scheme = "https://"
 	}
 	target := scheme + upstream
-	for _, one := range []struct{ name, role string }{{tunedName, "tuned"}, {tunedAgainName, "tuned"}, {"naive ReverseProxy", "naive"}} {
+	for _, one := range []struct{ name, role string }{{tunedName, "tuned"}, {tunedAgainName, "tuned"}, {naiveName, "naive"}} {
 		p, err := startChild(ctx, one.role, target)
 		if err != nil {
 			return all, err

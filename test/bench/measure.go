@@ -81,6 +81,16 @@ type slice struct {
 	cpu       float64 // µs a request
 	perSecond float64
 	took      *histogram
+	opened    int // connections to the upstream
+}
+
+// turns are what of a workload the contenders take.
+type turns struct {
+	workload
+	settings
+	up      *process
+	all     []*contender
+	callers map[*contender][]*caller
 }
 
 // load loads all contenders in turns, and notes a row of each.
@@ -95,57 +105,93 @@ func (b *bench) load(ctx context.Context, w workload, s settings, r *report) err
 	if err != nil {
 		return err
 	}
-	callers := map[*contender][]*caller{}
+	t := turns{w, s, up, all, map[*contender][]*caller{}}
 	for _, c := range all {
-		if callers[c], err = dial(c.addr, c.path, w.connections, w.size); err != nil {
+		callers, err := dial(c.addr, c.path, w.connections, w.size)
+		t.callers[c] = callers
+		defer hangUp(callers)
+		if err == nil {
+			err = t.warm(c)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	return t.measure(ctx, r)
+}
+
+// warm loads a contender as fast as it answers until it has a connection to the upstream
+// for each of the callers. Some never have so many.
+func (t *turns) warm(c *contender) error {
+	for opened, tries := 0, 10; opened < t.connections && tries > 0; tries-- {
+		one, err := t.slice(c, 0)
+		if err != nil {
 			return err
 		}
-		defer hangUp(callers[c])
+		opened += one.opened
 	}
+	return nil
+}
+
+// measure has each take its turn in each round, and notes a row of each.
+func (t *turns) measure(ctx context.Context, r *report) error {
 	rate := 0
-	if w.paced {
-		rate = s.rate
+	if t.paced {
+		rate = t.rate
 	}
 	done := map[*contender][]slice{}
-	for round := range s.rounds + 1 { // the first is for warming up
-		for _, at := range rand.Perm(len(all)) {
+	for range t.rounds {
+		for _, at := range rand.Perm(len(t.all)) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			c := all[at]
-			before, begun := cpu(c.pid), time.Now()
-			answered, took, err := load(callers[c], s.slice, rate)
+			c := t.all[at]
+			one, err := t.slice(c, rate)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
-			ran, lasted := cpu(c.pid)-before, time.Since(begun)
-			if round > 0 {
-				done[c] = append(done[c], slice{float64(ran.Nanoseconds()) / 1e3 / float64(answered), float64(answered) / lasted.Seconds(), took})
-			}
+			done[c] = append(done[c], one)
 		}
 	}
-	for _, c := range all {
-		r.Rows = append(r.Rows, rowOf(w.name, c, done[c], done[all[0]], done[all[1]]))
+	for _, c := range t.all {
+		r.Rows = append(r.Rows, rowOf(t.name, c, done[c], done[t.all[0]], done[t.all[1]]))
 	}
 	return nil
+}
+
+// slice loads a contender for a while, at a rate if it is not 0.
+func (t *turns) slice(c *contender, rate int) (slice, error) {
+	had, err := t.up.accepted()
+	if err != nil {
+		return slice{}, err
+	}
+	before, begun := cpu(c.pid), time.Now()
+	answered, took, err := load(t.callers[c], t.settings.slice, rate)
+	if err != nil {
+		return slice{}, err
+	}
+	ran, lasted := cpu(c.pid)-before, time.Since(begun)
+	has, err := t.up.accepted()
+	return slice{float64(ran.Nanoseconds()) / 1e3 / float64(answered), float64(answered) / lasted.Seconds(), took, has - had}, err
 }
 
 // rowOf sums up the slices of a contender, beside those of the two that are the same.
 func rowOf(workload string, c *contender, done, tuned, again []slice) row {
 	var times, cpus, ratios, perSecond []float64
-	took := new(histogram)
+	took, opened := new(histogram), 0
 	for i, one := range done {
 		base := (tuned[i].cpu + again[i].cpu) / 2
 		cpus, perSecond = append(cpus, one.cpu), append(perSecond, one.perSecond)
 		ratios = append(ratios, one.cpu/base)
 		times = append(times, one.took.quantile(0.5)/((tuned[i].took.quantile(0.5)+again[i].took.quantile(0.5))/2))
 		took.add(one.took)
+		opened += one.opened
 	}
 	return row{
 		Workload: workload, Contender: c.name, Requests: took.count(),
 		CPU: quartile(cpus, 2), Ratio: quartile(ratios, 2), Low: quartile(ratios, 1), High: quartile(ratios, 3),
 		PerSecond: quartile(perSecond, 2), P50: took.quantile(0.5), P99: took.quantile(0.99), P50Ratio: quartile(times, 2),
-		MiB: memory(c.pid) / 1024,
+		MiB: memory(c.pid) / 1024, Opened: 1000 * float64(opened) / float64(took.count()),
 	}
 }
 

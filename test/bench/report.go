@@ -33,6 +33,7 @@ type row struct {
 	P99       float64 `json:"p99_us"`
 	P50Ratio  float64 `json:"p50_ratio"`
 	MiB       float64 `json:"rss_mib"`
+	Opened    float64 `json:"upstream_connections_per_1000_requests"`
 }
 
 // fact is a figure that is no load's.
@@ -50,10 +51,10 @@ func (r *report) print(out io.Writer) {
 	for _, row := range r.Rows {
 		if row.Workload != workload {
 			workload = row.Workload
-			say("\n| %s | CPU to tuned (quartiles) | µs CPU | requests/s | p50 µs | to tuned | p99 µs | RSS MiB |\n|---|---|---|---|---|---|---|---|\n", workload)
+			say("\n| %s | CPU to tuned (quartiles) | µs CPU | requests/s | p50 µs | to tuned | p99 µs | RSS MiB | new upstream connections/1000 |\n|---|---|---|---|---|---|---|---|---|\n", workload)
 		}
-		say("| %s | **%.2f** (%.2f–%.2f) | %.0f | %.0f | %.0f | %.2f | %.0f | %.0f |\n",
-			row.Contender, row.Ratio, row.Low, row.High, row.CPU, row.PerSecond, row.P50, row.P50Ratio, row.P99, row.MiB)
+		say("| %s | **%.2f** (%.2f–%.2f) | %.0f | %.0f | %.0f | %.2f | %.0f | %.0f | %.4g |\n",
+			row.Contender, row.Ratio, row.Low, row.High, row.CPU, row.PerSecond, row.P50, row.P50Ratio, row.P99, row.MiB, row.Opened)
 	}
 	if len(r.Facts) > 0 {
 		say("\n| | | |\n|---|---|---|\n")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,8 @@ type process struct {
 	addr string
 	pid  int
 	stop func() // ends it, and waits for that
+
+	accepted func() (int, error) // how many connections it has; nil if it is not ours
 }
 
 // startChild starts this program in another role.
@@ -33,6 +36,7 @@ func startChild(ctx context.Context, role string, args ...string) (*process, err
 	}
 	cmd := exec.CommandContext(ctx, self, append([]string{"child", role}, args...)...)
 	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // or a test's takes a second to end
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -48,12 +52,23 @@ func startChild(ctx context.Context, role string, args ...string) (*process, err
 		_ = in.Close()
 		_ = cmd.Wait() // how it ended is of no account
 	}
-	addr, err := bufio.NewReader(out).ReadString('\n')
+	lines := bufio.NewReader(out)
+	addr, err := lines.ReadString('\n')
 	if err != nil {
 		stop()
 		return nil, fmt.Errorf("starting %s: %w", role, err)
 	}
-	return &process{strings.TrimSpace(addr), cmd.Process.Pid, stop}, nil
+	accepted := func() (int, error) {
+		if _, err := in.Write([]byte("\n")); err != nil {
+			return 0, err
+		}
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return 0, err
+		}
+		return strconv.Atoi(strings.TrimSpace(line))
+	}
+	return &process{strings.TrimSpace(addr), cmd.Process.Pid, stop, accepted}, nil
 }
 
 // startProgram starts another program, whose files are in dir, and waits until it
@@ -89,7 +104,7 @@ func startProgram(ctx context.Context, dir, addr, program string, args ...string
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = c.Close()
-			return &process{addr, cmd.Process.Pid, stop}, nil
+			return &process{addr: addr, pid: cmd.Process.Pid, stop: stop}, nil
 		}
 		select {
 		case <-exited:
