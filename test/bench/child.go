@@ -9,13 +9,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"sync/atomic"
 
 	"bearerd/test/harness"
@@ -66,15 +64,12 @@ func (c *counting) Accept() (net.Conn, error) {
 
 func serveAs(role string, args []string, l net.Listener) error {
 	switch role {
-	case "upstream": // SIZE tls|plain
+	case "upstream": // SIZE PROTOCOL
 		size, err := strconv.Atoi(args[0])
 		if err != nil {
 			return err
 		}
-		if args[1] == "tls" {
-			l = tls.NewListener(l, upstreamTLS())
-		}
-		return serveUpstream(l, answer(size))
+		return serveUpstream(l, size, protocol(args[1]))
 	case "naive", "tuned": // URL
 		base, err := url.Parse(args[0])
 		if err != nil {
@@ -88,46 +83,6 @@ func serveAs(role string, args []string, l net.Listener) error {
 		return http.Serve(l, handler) //nolint:gosec // likewise
 	}
 	return errors.New("no such role: " + role)
-}
-
-// upstreamTLS is the certificate that httptest has, for 127.0.0.1.
-func upstreamTLS() *tls.Config {
-	s := httptest.NewTLSServer(nil)
-	defer s.Close()
-	return &tls.Config{Certificates: s.TLS.Certificates, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS13}
-}
-
-// answer is a whole answer with 14 headers and so many bytes of body.
-func answer(size int) []byte {
-	var b strings.Builder
-	fmt.Fprintf(&b, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nDate: Wed, 25 Nov 2026 12:00:00 GMT\r\n", size)
-	for i := range 11 {
-		fmt.Fprintf(&b, "X-Answer-%d: 3f1c9a5e-6f1d-4a43-8e4d\r\n", i)
-	}
-	b.WriteString("\r\n" + strings.Repeat("j", size))
-	return []byte(b.String())
-}
-
-// serveUpstream answers every request alike, at as little cost as there can be.
-func serveUpstream(l net.Listener, whole []byte) error {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		go func() { // ends with the connection
-			defer func() { _ = c.Close() }()
-			room := make([]byte, 64<<10)
-			for {
-				if _, _, err := harness.ReadMessage(c, room); err != nil {
-					return
-				}
-				if _, err := c.Write(whole); err != nil {
-					return
-				}
-			}
-		}()
-	}
 }
 
 // naive is what one writes first.

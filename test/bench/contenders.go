@@ -4,16 +4,13 @@ package main
 
 import (
 	"context"
-	"encoding/pem"
 	"fmt"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"bearerd/test/emulator"
-	"bearerd/test/harness"
 )
 
 // contender is a proxy in front of the upstream.
@@ -60,47 +57,32 @@ func (b *bench) close() {
 	_ = os.RemoveAll(b.dir)
 }
 
-// start starts everybody in front of an upstream whose URL has https for secured. What
-// it returns is to be stopped, also with an error.
-func (b *bench) start(ctx context.Context, upstream string, secured bool) (all []*contender, err error) {
-	scheme := "http://"
-	if secured {
-		scheme = "https://"
-	}
-	target := scheme + upstream
+// start starts everybody who can be in front of an upstream that speaks p. What it
+// returns is to be stopped, also with an error.
+func (b *bench) start(ctx context.Context, upstream string, p protocol) (all []*contender, err error) {
+	target := p.scheme() + "://" + upstream
 	for _, one := range []struct{ name, role string }{{tunedName, "tuned"}, {tunedAgainName, "tuned"}, {naiveName, "naive"}} {
-		p, err := startChild(ctx, one.role, target)
+		child, err := startChild(ctx, one.role, target)
 		if err != nil {
 			return all, err
 		}
-		all = append(all, &contender{p, one.name, requestPath})
+		all = append(all, &contender{child, one.name, requestPath})
 	}
-	p, err := b.startBearerd(ctx, target, "memory")
+	bearerd, err := b.startBearerd(ctx, upstream, p, "memory")
 	if err != nil {
 		return all, err
 	}
-	all = append(all, &contender{p, bearerdName, "/transfer" + requestPath})
-	for _, peer := range peers {
-		program, err := exec.LookPath(peer.program)
-		if err != nil {
-			continue // it is not installed, and the table shows that it was not there
+	all = append(all, &contender{bearerd, bearerdName, "/transfer" + requestPath})
+	for _, one := range peers {
+		program, err := exec.LookPath(one.program)
+		if err != nil || p == http2 && !one.http2 {
+			continue // the table shows that it was not there
 		}
-		addr, err := freeAddress()
-		if err != nil {
-			return all, err
-		}
-		dir, err := os.MkdirTemp(b.dir, peer.program)
+		started, err := b.startPeer(ctx, one, program, upstream, p)
 		if err != nil {
 			return all, err
 		}
-		if err := os.WriteFile(filepath.Join(dir, "config"), []byte(peer.config(addr, upstream, secured)), 0o600); err != nil {
-			return all, err
-		}
-		p, err := startProgram(ctx, dir, addr, program, peer.args...)
-		if err != nil {
-			return all, err
-		}
-		all = append(all, &contender{p, peer.name, requestPath})
+		all = append(all, &contender{started, one.name, requestPath})
 	}
 	return all, nil
 }
@@ -113,7 +95,7 @@ func stopAll(all []*contender) {
 
 // startBearerd starts it with everything on: twenty rules, of which the last but one
 // allows the request, the access log, metrics and the breaker.
-func (b *bench) startBearerd(ctx context.Context, target, store string) (*process, error) {
+func (b *bench) startBearerd(ctx context.Context, upstream string, p protocol, store string) (*process, error) {
 	dir, err := os.MkdirTemp(b.dir, "bearerd")
 	if err != nil {
 		return nil, err
@@ -122,13 +104,14 @@ func (b *bench) startBearerd(ctx context.Context, target, store string) (*proces
 	if err != nil {
 		return nil, err
 	}
-	extra := "insecure_http: true"
-	if strings.HasPrefix(target, "https://") {
-		extra = "tls: {ca: file:ca.pem}"
-	}
+	extra := map[protocol]string{
+		plain:   "insecure_http: true",
+		secured: "tls: {ca: file:ca.pem}",
+		http2:   "tls: {ca: file:ca.pem}, tuning: {http2: true}",
+	}[p]
 	config := fmt.Sprintf(`proxy:
   listeners: [{address: "%s"}]
-  upstreams: {transfer: {preset: transfer, url: "%s", private: true, %s}}
+  upstreams: {transfer: {preset: transfer, url: "%s://%s", private: true, %s}}
   drain: {delay: 0s}
 credentials:
   clients:
@@ -138,7 +121,7 @@ admin: {address: "127.0.0.1:0"}
 log: {format: json}
 policy:
   rules:
-`, addr, target, extra, b.auth.URL, emulator.DemoClientID, store)
+`, addr, p.scheme(), upstream, extra, b.auth.URL, emulator.DemoClientID, store)
 	for i := range 18 {
 		config += fmt.Sprintf("    - {name: other-%d, callers: [local], upstreams: [transfer], methods: [GET, POST], paths: [/v0.10/endpoint/%d/role_list], deny: true}\n", i, i)
 	}
@@ -149,57 +132,4 @@ policy:
 		}
 	}
 	return startProgram(ctx, dir, addr, b.bearerd, "run", "-c", "config.yaml")
-}
-
-// authorityPEM is the certificate of the upstream, which signed itself.
-func authorityPEM() string {
-	pair := upstreamTLS().Certificates[0]
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}))
-}
-
-// peers are other proxies, with a fixed token, connections to the upstream that are
-// kept, and an access log where they have one by default.
-var peers = []struct {
-	name, program string
-	args          []string
-	config        func(addr, upstream string, secured bool) string
-}{
-	{"nginx", "nginx", []string{"-p", ".", "-c", "config"}, func(addr, upstream string, secured bool) string {
-		return `daemon off; worker_processes auto; pid nginx.pid; error_log stderr crit; events { worker_connections 4096; }
-http {
-  access_log access.log; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-  upstream up { server ` + upstream + `; keepalive 256; keepalive_requests 100000000; }
-  server {
-    listen ` + addr + ` backlog=4096; keepalive_requests 100000000;
-    location / { proxy_pass ` + map[bool]string{true: "https", false: "http"}[secured] + `://up; proxy_http_version 1.1; proxy_ssl_protocols TLSv1.3;
-      proxy_set_header Connection ""; proxy_set_header Authorization "` + harness.BareToken + `"; }
-  }
-}
-`
-	}},
-	{"HAProxy", "haproxy", []string{"-q", "-f", "config"}, func(addr, upstream string, secured bool) string {
-		return `global
-  maxconn 8192
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-frontend front
-  bind ` + addr + `
-  default_backend back
-backend back
-  http-reuse always
-  http-request set-header Authorization "` + harness.BareToken + `"
-  server up ` + upstream + map[bool]string{true: " ssl verify none", false: ""}[secured] + `
-`
-	}},
-	{"Caddy", "caddy", []string{"run", "--config", "config", "--adapter", "caddyfile"}, func(addr, upstream string, secured bool) string {
-		transport := ""
-		if secured {
-			transport = "transport http {\n tls_insecure_skip_verify\n versions 1.1\n }\n"
-		}
-		return "{\n admin off\n auto_https off\n}\nhttp://" + addr[strings.LastIndexByte(addr, ':'):] + " {\n bind 127.0.0.1\n log {\n output file access.log\n }\n reverse_proxy " + map[bool]string{true: "https://", false: "http://"}[secured] + upstream +
-			" {\n header_up Authorization \"" + harness.BareToken + "\"\n " + transport + " }\n}\n"
-	}},
 }

@@ -18,16 +18,17 @@ type workload struct {
 	name        string
 	connections int
 	size        int // bytes of an answer's body
-	secured     bool
+	upstream    protocol
 	paced       bool // at the rate of the settings, not as fast as answers come
 }
 
 var workloads = []workload{
-	{name: "small", connections: 64, size: 1608},
-	{name: "sequential", connections: 1, size: 1608},
-	{name: "64k", connections: 32, size: 64 << 10},
-	{name: "tls", connections: 64, size: 1608, secured: true},
-	{name: "rate", connections: 64, size: 1608, paced: true},
+	{name: "small", connections: 64, size: 1608, upstream: plain},
+	{name: "sequential", connections: 1, size: 1608, upstream: plain},
+	{name: "64k", connections: 32, size: 64 << 10, upstream: plain},
+	{name: "tls", connections: 64, size: 1608, upstream: secured},
+	{name: "tls2", connections: 64, size: 1608, upstream: http2},
+	{name: "rate", connections: 64, size: 1608, upstream: plain, paced: true},
 }
 
 // The workloads that are no load.
@@ -95,12 +96,12 @@ type turns struct {
 
 // load loads all contenders in turns, and notes a row of each.
 func (b *bench) load(ctx context.Context, w workload, s settings, r *report) error {
-	up, err := startChild(ctx, "upstream", strconv.Itoa(w.size), map[bool]string{true: "tls", false: "plain"}[w.secured])
+	up, err := startChild(ctx, "upstream", strconv.Itoa(w.size), string(w.upstream))
 	if err != nil {
 		return err
 	}
 	defer up.stop()
-	all, err := b.start(ctx, up.addr, w.secured)
+	all, err := b.start(ctx, up.addr, w.upstream)
 	defer func() { stopAll(all) }()
 	if err != nil {
 		return err
@@ -121,9 +122,13 @@ func (b *bench) load(ctx context.Context, w workload, s settings, r *report) err
 }
 
 // warm loads a contender as fast as it answers until it has a connection to the upstream
-// for each of the callers. Some never have so many.
+// for each of the callers; over HTTP/2 one will do. Some never have so many.
 func (t *turns) warm(c *contender) error {
-	for opened, tries := 0, 10; opened < t.connections && tries > 0; tries-- {
+	wanted := t.connections
+	if t.upstream == http2 {
+		wanted = 1
+	}
+	for opened, tries := 0, 10; opened < wanted && tries > 0; tries-- {
 		one, err := t.slice(c, 0)
 		if err != nil {
 			return err
@@ -206,12 +211,12 @@ func quartile(figures []float64, which int) float64 {
 
 // idle opens connections to each contender, over which one request is sent.
 func (b *bench) idle(ctx context.Context, r *report) error {
-	up, err := startChild(ctx, "upstream", "1608", "plain")
+	up, err := startChild(ctx, "upstream", "1608", string(plain))
 	if err != nil {
 		return err
 	}
 	defer up.stop()
-	all, err := b.start(ctx, up.addr, false)
+	all, err := b.start(ctx, up.addr, plain)
 	defer func() { stopAll(all) }()
 	if err != nil {
 		return err
@@ -241,7 +246,7 @@ func (b *bench) idle(ctx context.Context, r *report) error {
 
 // starts measures from exec to the first answer, with a token in the store.
 func (b *bench) starts(ctx context.Context, r *report) error {
-	up, err := startChild(ctx, "upstream", "1608", "plain")
+	up, err := startChild(ctx, "upstream", "1608", string(plain))
 	if err != nil {
 		return err
 	}
@@ -249,7 +254,7 @@ func (b *bench) starts(ctx context.Context, r *report) error {
 	var took []float64
 	for i := range starts + 1 { // the first fills the store
 		begun := time.Now()
-		p, err := b.startBearerd(ctx, "http://"+up.addr, "file:"+filepath.Join(b.dir, "tokens"))
+		p, err := b.startBearerd(ctx, up.addr, plain, "file:"+filepath.Join(b.dir, "tokens"))
 		if err != nil {
 			return err
 		}

@@ -16,9 +16,10 @@ import (
 const BareToken = "Bearer placeholder"
 
 // Bare is what bearerd is built on, a ReverseProxy set up as well as it can be, in front
-// of base; settings are for its TLS, nil the usual. Release lets go of its connections.
+// of base; settings are for its TLS, nil the usual. It speaks HTTP/2 with who offers that
+// over TLS. Release lets go of its connections.
 func Bare(base *url.URL, settings *tls.Config) (handler http.Handler, release func()) {
-	transport := &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true, TLSClientConfig: settings}
+	transport := &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true, TLSClientConfig: settings, ForceAttemptHTTP2: true}
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(base)
