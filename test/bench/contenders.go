@@ -16,8 +16,8 @@ import (
 // contender is a proxy in front of the upstream.
 type contender struct {
 	*process
-	name string
-	path string // of the request that it is sent
+	name   string
+	prefix string // of the paths that it forwards
 }
 
 // What the programs of ours are called. The first two are the same.
@@ -28,7 +28,10 @@ const (
 	bearerdName    = "bearerd"
 )
 
-const requestPath = "/v0.10/task_list?limit=100"
+const (
+	requestPath   = "/v0.10/task_list?limit=100"
+	bearerdPrefix = "/transfer"
+)
 
 // bench is what all contenders are started with.
 type bench struct {
@@ -57,32 +60,32 @@ func (b *bench) close() {
 	_ = os.RemoveAll(b.dir)
 }
 
-// start starts everybody who can be in front of an upstream that speaks p. What it
-// returns is to be stopped, also with an error.
-func (b *bench) start(ctx context.Context, upstream string, p protocol) (all []*contender, err error) {
-	target := p.scheme() + "://" + upstream
+// start starts everybody who can be in front of such an upstream. What it returns is to
+// be stopped, also with an error.
+func (b *bench) start(ctx context.Context, l layout) (all []*contender, err error) {
+	target := l.protocol.scheme() + "://" + l.upstream
 	for _, one := range []struct{ name, role string }{{tunedName, "tuned"}, {tunedAgainName, "tuned"}, {naiveName, "naive"}} {
 		child, err := startChild(ctx, one.role, target)
 		if err != nil {
 			return all, err
 		}
-		all = append(all, &contender{child, one.name, requestPath})
+		all = append(all, &contender{child, one.name, ""})
 	}
-	bearerd, err := b.startBearerd(ctx, upstream, p, "memory")
+	bearerd, err := b.startBearerd(ctx, l)
 	if err != nil {
 		return all, err
 	}
-	all = append(all, &contender{bearerd, bearerdName, "/transfer" + requestPath})
+	all = append(all, &contender{bearerd, bearerdName, bearerdPrefix})
 	for _, one := range peers {
 		program, err := exec.LookPath(one.program)
-		if err != nil || p == http2 && !one.http2 {
+		if err != nil || l.protocol == http2 && !one.http2 {
 			continue // the table shows that it was not there
 		}
-		started, err := b.startPeer(ctx, one, program, upstream, p)
+		started, err := b.startPeer(ctx, one, program, l)
 		if err != nil {
 			return all, err
 		}
-		all = append(all, &contender{started, one.name, requestPath})
+		all = append(all, &contender{started, one.name, ""})
 	}
 	return all, nil
 }
@@ -93,9 +96,17 @@ func stopAll(all []*contender) {
 	}
 }
 
+// layout is what contenders are in front of, and how bearerd is set up for it.
+type layout struct {
+	upstream string // its address
+	protocol protocol
+	store    string // of bearerd; "": memory
+	files    bool   // bearerd takes bodies of any length, and the last rule is for those
+}
+
 // startBearerd starts it with everything on: twenty rules, of which the last but one
 // allows the request, the access log, metrics and the breaker.
-func (b *bench) startBearerd(ctx context.Context, upstream string, p protocol, store string) (*process, error) {
+func (b *bench) startBearerd(ctx context.Context, l layout) (*process, error) {
 	dir, err := os.MkdirTemp(b.dir, "bearerd")
 	if err != nil {
 		return nil, err
@@ -108,7 +119,15 @@ func (b *bench) startBearerd(ctx context.Context, upstream string, p protocol, s
 		plain:   "insecure_http: true",
 		secured: "tls: {ca: file:ca.pem}",
 		http2:   "tls: {ca: file:ca.pem}, tuning: {http2: true}",
-	}[p]
+	}[l.protocol]
+	if l.store == "" {
+		l.store = "memory"
+	}
+	last := "{name: submit, callers: [local], upstreams: [transfer], allow: [submit]}"
+	if l.files {
+		extra += ", path: files"
+		last = `{name: files, callers: [local], upstreams: [transfer], methods: [GET, PUT], paths: ["/**"]}`
+	}
 	config := fmt.Sprintf(`proxy:
   listeners: [{address: "%s"}]
   upstreams: {transfer: {preset: transfer, url: "%s://%s", private: true, %s}}
@@ -121,11 +140,11 @@ admin: {address: "127.0.0.1:0"}
 log: {format: json}
 policy:
   rules:
-`, addr, p.scheme(), upstream, extra, b.auth.URL, emulator.DemoClientID, store)
+`, addr, l.protocol.scheme(), l.upstream, extra, b.auth.URL, emulator.DemoClientID, l.store)
 	for i := range 18 {
 		config += fmt.Sprintf("    - {name: other-%d, callers: [local], upstreams: [transfer], methods: [GET, POST], paths: [/v0.10/endpoint/%d/role_list], deny: true}\n", i, i)
 	}
-	config += "    - {name: read, callers: [local], upstreams: [transfer], allow: [read]}\n    - {name: submit, callers: [local], upstreams: [transfer], allow: [submit]}\n"
+	config += "    - {name: read, callers: [local], upstreams: [transfer], allow: [read]}\n    - " + last + "\n"
 	for name, text := range map[string]string{"config.yaml": config, "secret": emulator.DemoClientSecret + "\n", "ca.pem": authorityPEM()} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return nil, err

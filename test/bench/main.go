@@ -28,6 +28,7 @@ type settings struct {
 	rounds    int
 	slice     time.Duration
 	rate      int // requests a second where they are paced
+	stream    int // MiB of a long body
 	jsonPath  string
 }
 
@@ -59,6 +60,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&s.rounds, "rounds", 12, "slices of each contender")
 	flags.DurationVar(&s.slice, "slice", 250*time.Millisecond, "how long a contender is loaded at a time")
 	flags.IntVar(&s.rate, "rate", 1500, "requests a second of workload rate")
+	flags.IntVar(&s.stream, "stream", 256, "MiB of one body of workloads down and up")
 	flags.StringVar(&s.jsonPath, "json", "", "file to write all figures to; see compare OLD NEW")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -69,8 +71,8 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("no workload %q; there are %s", name, strings.Join(names(), ", "))
 		}
 	}
-	if s.rounds < 1 || s.slice <= 0 || s.rate < 1 {
-		return errors.New("rounds, slice and rate must be more than 0")
+	if s.rounds < 1 || s.slice <= 0 || s.rate < 1 || s.stream < 1 {
+		return errors.New("rounds, slice, rate and stream must be more than 0")
 	}
 	if err := raiseDescriptors(); err != nil {
 		return err

@@ -22,9 +22,10 @@ type peer struct {
 
 var peers = []peer{
 	{"nginx", "nginx", false, []string{"-p", ".", "-c", "config"}, func(addr, upstream string, p protocol) string {
-		return `daemon off; worker_processes auto; pid nginx.pid; error_log stderr crit; events { worker_connections 4096; }
+		// The user counts only if it is root who runs this, and is for files of ours then.
+		return `daemon off; user root; worker_processes auto; pid nginx.pid; error_log stderr crit; events { worker_connections 4096; }
 http {
-  access_log access.log; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  access_log access.log; client_max_body_size 0; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   upstream up { server ` + upstream + `; keepalive 256; keepalive_requests 100000000; }
   server {
     listen ` + addr + ` backlog=4096; keepalive_requests 100000000;
@@ -62,7 +63,7 @@ backend back
 }
 
 // startPeer starts one that is installed.
-func (b *bench) startPeer(ctx context.Context, one peer, program, upstream string, p protocol) (*process, error) {
+func (b *bench) startPeer(ctx context.Context, one peer, program string, l layout) (*process, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ func (b *bench) startPeer(ctx context.Context, one peer, program, upstream strin
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "config"), []byte(one.config(addr, upstream, p)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "config"), []byte(one.config(addr, l.upstream, l.protocol)), 0o600); err != nil {
 		return nil, err
 	}
 	return startProgram(ctx, dir, addr, program, one.args...)

@@ -29,11 +29,19 @@ type row struct {
 	Low       float64 `json:"cpu_ratio_first_quartile"`
 	High      float64 `json:"cpu_ratio_third_quartile"`
 	PerSecond float64 `json:"requests_per_second"`
-	P50       float64 `json:"p50_us"`
-	P99       float64 `json:"p99_us"`
-	P50Ratio  float64 `json:"p50_ratio"`
-	MiB       float64 `json:"rss_mib"`
-	Opened    float64 `json:"upstream_connections_per_1000_requests"`
+
+	PerSecondRatio float64 `json:"requests_per_second_ratio"`
+
+	P50      float64 `json:"p50_us"`
+	P99      float64 `json:"p99_us"`
+	P50Ratio float64 `json:"p50_ratio"`
+	MiB      float64 `json:"rss_mib"`
+	Opened   float64 `json:"upstream_connections_per_1000_requests"`
+
+	// Of a long body alone. PeakMiB is beside what the process had before the first.
+	CPUPerGiB   float64 `json:"cpu_s_per_gib,omitempty"`
+	MBPerSecond float64 `json:"mb_per_second,omitempty"`
+	PeakMiB     float64 `json:"peak_rss_mib,omitempty"`
 }
 
 // fact is a figure that is no load's.
@@ -49,8 +57,13 @@ func (r *report) print(out io.Writer) {
 	say("%s; %d rounds of %s\n", r.Machine, r.Rounds, r.Slice)
 	workload := ""
 	for _, row := range r.Rows {
-		if row.Workload != workload {
-			workload = row.Workload
+		first := row.Workload != workload
+		workload = row.Workload
+		if row.MBPerSecond > 0 {
+			row.printStream(say, first)
+			continue
+		}
+		if first {
 			say("\n| %s | CPU to tuned (quartiles) | µs CPU | requests/s | p50 µs | to tuned | p99 µs | RSS MiB | new upstream connections/1000 |\n|---|---|---|---|---|---|---|---|---|\n", workload)
 		}
 		say("| %s | **%.2f** (%.2f–%.2f) | %.0f | %.0f | %.0f | %.2f | %.0f | %.0f | %.4g |\n",
@@ -62,6 +75,13 @@ func (r *report) print(out io.Writer) {
 	for _, f := range r.Facts {
 		say("| %s | %s | %.1f %s |\n", f.Name, f.Contender, f.Value, f.Unit)
 	}
+}
+
+func (r row) printStream(say func(format string, args ...any), first bool) {
+	if first {
+		say("\n| %s | CPU to tuned (quartiles) | s CPU/GiB | MB/s | to tuned | peak RSS over rest, MiB |\n|---|---|---|---|---|---|\n", r.Workload)
+	}
+	say("| %s | **%.2f** (%.2f–%.2f) | %.2f | %.0f | %.2f | %.1f |\n", r.Contender, r.Ratio, r.Low, r.High, r.CPUPerGiB, r.MBPerSecond, r.PerSecondRatio, r.PeakMiB)
 }
 
 func readReport(path string) (*report, error) {

@@ -115,3 +115,19 @@ func answers(size int) http.Handler {
 		_, _ = w.Write(body) // a proxy that went away is told of by its caller
 	})
 }
+
+// serveStore answers a GET with as many bytes as the path says, and swallows all else.
+func serveStore(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		_, _ = io.Copy(io.Discard, r.Body) // who sends it knows best whether all of it went
+		return
+	}
+	size, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/")) // what is no number is 0
+	w.Header().Set("Content-Length", strconv.Itoa(size))
+	chunk := make([]byte, 64<<10)
+	for left := size; left > 0; left -= len(chunk) {
+		if _, err := w.Write(chunk[:min(left, len(chunk))]); err != nil {
+			return
+		}
+	}
+}

@@ -39,15 +39,29 @@ func cpu(pid int) (ran time.Duration) {
 }
 
 // memory is what they have in memory, in KiB.
-func memory(pid int) (kib float64) {
+func memory(pid int) float64 { return counted(pid, "VmRSS:") }
+
+// peak is what they had at the most since forgetPeak, in KiB.
+func peak(pid int) float64 { return counted(pid, "VmHWM:") }
+
+func counted(pid int, name string) (kib float64) {
 	for _, one := range tree(pid) {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", one))
 		for line := range strings.Lines(string(text)) {
-			if value, found := strings.CutPrefix(line, "VmRSS:"); found {
+			if value, found := strings.CutPrefix(line, name); found {
 				n, _ := strconv.ParseFloat(strings.Fields(value)[0], 64)
 				kib += n
 			}
 		}
 	}
 	return kib
+}
+
+func forgetPeak(pid int) error {
+	for _, one := range tree(pid) {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", one), []byte("5"), 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
