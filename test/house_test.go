@@ -55,6 +55,8 @@ var rooms = map[string]string{
 	"github.com/coreos/go-systemd/v22/activation":               "proxy/daemon/systemd_linux.go",
 	"golang.org/x/sync/errgroup":                                "proxy/daemon",
 	"golang.org/x/sys/unix":                                     "proxy/peer_linux.go",
+	"golang.org/x/oauth2":                                       "test/bench",
+	"golang.org/x/oauth2/clientcredentials":                     "test/bench",
 	"golang.org/x/time/rate":                                    "policy/limit.go",
 	"github.com/rs/zerolog":                                     "proxy/daemon/log.go",
 	"github.com/mattn/go-isatty":                                "proxy/daemon/log.go",

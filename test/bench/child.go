@@ -72,7 +72,7 @@ func serveAs(role string, args []string, l net.Listener) error {
 		return serveUpstream(l, size, protocol(args[1]))
 	case "store":
 		return http.Serve(l, http.HandlerFunc(serveStore)) //nolint:gosec // nobody but us asks it
-	case "naive", "tuned": // URL
+	case "naive", "tuned", "oauth2": // URL, and the last TOKENURL
 		base, err := url.Parse(args[0])
 		if err != nil {
 			return err
@@ -81,6 +81,9 @@ func serveAs(role string, args []string, l net.Listener) error {
 			return http.Serve(l, naive(base)) //nolint:gosec // it is what it is
 		}
 		debug.SetGCPercent(400)
+		if role == "oauth2" {
+			return http.Serve(l, withTokens(base, args[1])) //nolint:gosec // likewise
+		}
 		handler, _ := harness.Bare(base, trusting())
 		return http.Serve(l, handler) //nolint:gosec // likewise
 	}

@@ -101,6 +101,7 @@ type layout struct {
 	upstream string // its address
 	protocol protocol
 	store    string // of bearerd; "": memory
+	auth     string // URL of whom bearerd asks for tokens; "": of one that always has some
 	files    bool   // bearerd takes bodies of any length, and the last rule is for those
 }
 
@@ -123,6 +124,9 @@ func (b *bench) startBearerd(ctx context.Context, l layout) (*process, error) {
 	if l.store == "" {
 		l.store = "memory"
 	}
+	if l.auth == "" {
+		l.auth = b.auth.URL
+	}
 	last := "{name: submit, callers: [local], upstreams: [transfer], allow: [submit]}"
 	if l.files {
 		extra += ", path: files"
@@ -134,13 +138,13 @@ func (b *bench) startBearerd(ctx context.Context, l layout) (*process, error) {
   drain: {delay: 0s}
 credentials:
   clients:
-    globus: {preset: globus, token_url: "%s/v2/oauth2/token", insecure_http: true, private: true, client_id: "%s", client_secret: "file:secret"}
+    globus: {preset: globus, token_url: "%s%s", insecure_http: true, private: true, client_id: "%s", client_secret: "file:secret"}
   store: %s
 admin: {address: "127.0.0.1:0"}
 log: {format: json}
 policy:
   rules:
-`, addr, l.protocol.scheme(), l.upstream, extra, b.auth.URL, emulator.DemoClientID, l.store)
+`, addr, l.protocol.scheme(), l.upstream, extra, l.auth, tokenPath, emulator.DemoClientID, l.store)
 	for i := range 18 {
 		config += fmt.Sprintf("    - {name: other-%d, callers: [local], upstreams: [transfer], methods: [GET, POST], paths: [/v0.10/endpoint/%d/role_list], deny: true}\n", i, i)
 	}

@@ -29,7 +29,9 @@ type settings struct {
 	slice     time.Duration
 	rate      int // requests a second where they are paced
 	stream    int // MiB of a long body
-	jsonPath  string
+
+	tokenDelay time.Duration
+	jsonPath   string
 }
 
 func main() {
@@ -61,6 +63,7 @@ func run(ctx context.Context, args []string) error {
 	flags.DurationVar(&s.slice, "slice", 250*time.Millisecond, "how long a contender is loaded at a time")
 	flags.IntVar(&s.rate, "rate", 1500, "requests a second of workload rate")
 	flags.IntVar(&s.stream, "stream", 256, "MiB of one body of workloads down and up")
+	flags.DurationVar(&s.tokenDelay, "token-delay", 200*time.Millisecond, "how long the token endpoint takes where that matters")
 	flags.StringVar(&s.jsonPath, "json", "", "file to write all figures to; see compare OLD NEW")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -24,6 +24,9 @@ func measurements() (all []measurement) {
 	for _, w := range streamings {
 		all = append(all, measurement{w.name, w.run})
 	}
+	for _, w := range crowds {
+		all = append(all, measurement{w.name, w.run})
+	}
 	return append(all, measurement{"idle", (*bench).idle}, measurement{"start", (*bench).starts})
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 )
 
 // report is everything that one run measured.
@@ -49,7 +50,15 @@ type fact struct {
 	Name      string  `json:"name"`
 	Contender string  `json:"contender"`
 	Value     float64 `json:"value"`
-	Unit      string  `json:"unit"`
+	Unit      string  `json:"unit"` // "": it is counted
+}
+
+// amount is to a tenth; what is counted is whole.
+func (f fact) amount() string {
+	if f.Unit == "" {
+		return strconv.FormatFloat(f.Value, 'f', 0, 64)
+	}
+	return fmt.Sprintf("%.1f %s", f.Value, f.Unit)
 }
 
 func (r *report) print(out io.Writer) {
@@ -73,7 +82,7 @@ func (r *report) print(out io.Writer) {
 		say("\n| | | |\n|---|---|---|\n")
 	}
 	for _, f := range r.Facts {
-		say("| %s | %s | %.1f %s |\n", f.Name, f.Contender, f.Value, f.Unit)
+		say("| %s | %s | %s |\n", f.Name, f.Contender, f.amount())
 	}
 }
 
