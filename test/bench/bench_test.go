@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 // TestBench_MeasuresEveryContender in next to no time: that it runs, not how fast.
 func TestBench_MeasuresEveryContender(t *testing.T) {
 	r, err := measure(t.Context(), settings{
-		workloads: []string{"small", "tls", "tls2", "rate", "down", "up", "cold", "endpoint-down", "start"},
-		rounds:    2, slice: 20 * time.Millisecond, rate: 2000, stream: 8, tokenDelay: 80 * time.Millisecond,
+		workloads: []string{"small", "tls", "tls2", "rate", "down", "up", "cold", "endpoint-down", "expiry", "start"},
+		rounds:    2, slice: 20 * time.Millisecond, rate: 2000, stream: 8, tokenDelay: 40 * time.Millisecond, renewals: 1,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -60,10 +60,13 @@ func TestBench_MeasuresEveryContender(t *testing.T) {
 	}{
 		{crowd + ": token requests", bearerdName, 1, 1},
 		{crowd + ": token requests", oauth2Name, 1, 1},
-		{crowd + ": the last answer, of tokens after 80ms", bearerdName, 80, 10_000},
+		{crowd + ": the last answer, of tokens after 40ms", bearerdName, 40, 10_000},
 		{refused + ": token requests", bearerdName, 1, 1},
 		{refused + ": token requests", oauth2Name, 100, 100},
-		{refused + ": the last answer, of tokens after 80ms", oauth2Name, 8000, 60_000},
+		{refused + ": the last answer, of tokens after 40ms", oauth2Name, 4000, 60_000},
+		{expiryTells + ": renewals", bearerdName, 1, 2},
+		{expiryTells + ": the slowest request", bearerdName, 0, 500},
+		{expiryTells + ": the slowest request", oauth2Name, 500, 10_000},
 		{"the binary, stripped", bearerdName, 1, 20},
 		{"from exec to the first answer, its token in the store (median)", bearerdName, 1, 10_000},
 	} {
@@ -157,5 +160,11 @@ func TestHistogram_TellsQuantilesToASixteenth(t *testing.T) {
 		if got := h.quantile(share); got < want*15/16 || got > want*17/16 {
 			t.Errorf("quantile %v is %v µs, want %v to a sixteenth", share, got, want)
 		}
+	}
+	if above := h.above(500); above < 468 || above > 531 {
+		t.Errorf("%d of 1000 are above 500 µs, want 500 to a sixteenth", above)
+	}
+	if longest := h.longest(); longest < 937 || longest > 1000 {
+		t.Errorf("the longest is %v µs, want 1000 to a sixteenth", longest)
 	}
 }

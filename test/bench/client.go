@@ -150,12 +150,35 @@ func (h *histogram) count() (n int) {
 	return n
 }
 
+// above is how many exceeded so many µs by a step.
+func (h *histogram) above(limit float64) (n int) {
+	for i, one := range h {
+		if bound(i) > limit {
+			n += one
+		}
+	}
+	return n
+}
+
+// longest is the step of the longest, in µs.
+func (h *histogram) longest() (limit float64) {
+	for i, n := range h {
+		if n > 0 {
+			limit = bound(i)
+		}
+	}
+	return limit
+}
+
+// bound is where a step begins, in µs.
+func bound(i int) float64 { return float64(uint64(i%16+16)<<(i/16)) / 1e3 }
+
 // quantile is what that share of them did not exceed, in µs.
 func (h *histogram) quantile(share float64) float64 {
 	left := int(share * float64(h.count()))
 	for i, n := range h {
 		if left -= n; left < 0 {
-			return float64(uint64(i%16+16)<<(i/16)) / 1e3
+			return bound(i)
 		}
 	}
 	return 0

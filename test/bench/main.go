@@ -31,6 +31,7 @@ type settings struct {
 	stream    int // MiB of a long body
 
 	tokenDelay time.Duration
+	renewals   int // of each, at least, while tokens expire
 	jsonPath   string
 }
 
@@ -64,6 +65,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&s.rate, "rate", 1500, "requests a second of workload rate")
 	flags.IntVar(&s.stream, "stream", 256, "MiB of one body of workloads down and up")
 	flags.DurationVar(&s.tokenDelay, "token-delay", 200*time.Millisecond, "how long the token endpoint takes where that matters")
+	flags.IntVar(&s.renewals, "renewals", 5, "renewals of each at least in workload expiry")
 	flags.StringVar(&s.jsonPath, "json", "", "file to write all figures to; see compare OLD NEW")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -74,8 +76,8 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("no workload %q; there are %s", name, strings.Join(names(), ", "))
 		}
 	}
-	if s.rounds < 1 || s.slice <= 0 || s.rate < 1 || s.stream < 1 {
-		return errors.New("rounds, slice, rate and stream must be more than 0")
+	if s.rounds < 1 || s.slice <= 0 || s.rate < 1 || s.stream < 1 || s.renewals < 1 {
+		return errors.New("rounds, slice, rate, stream and renewals must be more than 0")
 	}
 	if err := raiseDescriptors(); err != nil {
 		return err
