@@ -124,10 +124,11 @@ fuzz:
 		done; \
 	done
 
-# bearerd beside its peers, of which nginx, HAProxy and Caddy take part where they are
-# installed; BENCHFLAGS are those of test/bench.
+# bearerd beside its peers, of which Debian's nginx, HAProxy and Caddy take part where
+# they are installed (apt-get install nginx-light haproxy caddy), the first two in
+# /usr/sbin; BENCHFLAGS are those of test/bench.
 bench:
-	go run ./test/bench $(BENCHFLAGS)
+	PATH="$$PATH:/usr/sbin" go run ./test/bench $(BENCHFLAGS)
 
 # bearerd under everything at once, for SOAKTIME. On a laptop that sleeps meanwhile the
 # clock goes on and the upstreams do not: keep it awake.
