@@ -67,6 +67,7 @@ func TestBench_MeasuresEveryContender(t *testing.T) {
 		{expiryTells + ": renewals", bearerdName, 1, 2},
 		{expiryTells + ": the slowest request", bearerdName, 0, 500},
 		{expiryTells + ": the slowest request", oauth2Name, 500, 10_000},
+		{expiryTells + ": requests that took 50ms more than the median", oauth2Name, 1, 1000},
 		{"the binary, stripped", bearerdName, 1, 20},
 		{"from exec to the first answer, its token in the store (median)", bearerdName, 1, 10_000},
 	} {
@@ -91,7 +92,7 @@ func TestBench_MeasuresEveryContender(t *testing.T) {
 	if err == nil {
 		err = compare(&out, path, path)
 	}
-	if err != nil || strings.Count(out.String(), "| +0.00 |") != len(r.Rows) {
+	if err != nil || strings.Count(out.String(), "| +0.00 |") != len(r.Rows) || !strings.Contains(out.String(), "| bearerd | 1 | 1 |") {
 		t.Errorf("compared with itself (%v): %s", err, out.String())
 	}
 }

@@ -70,7 +70,7 @@ func (b *bench) expiry(ctx context.Context, s settings, r *report) error {
 	for i, c := range all {
 		stalled := took[i].above(took[i].quantile(0.5) + float64(stallTime.Microseconds()))
 		r.Facts = append(r.Facts,
-			fact{fmt.Sprintf("%s: requests that took %v more than the median, of %d", expiryTells, stallTime, took[i].count()), c.name, float64(stalled), ""},
+			fact{fmt.Sprintf("%s: requests that took %v more than the median", expiryTells, stallTime), c.name, 1000 * float64(stalled) / float64(took[i].count()), "of 1000"},
 			fact{expiryTells + ": the slowest request", c.name, took[i].longest() / 1e3, "ms"})
 	}
 	for _, a := range askers {

@@ -139,5 +139,24 @@ func compare(out io.Writer, before, after string) error {
 		}
 		_, err = fmt.Fprintf(out, "| %s | %s | %.2f | %.2f | %+.2f%s | %.2f |\n", one.Workload, one.Contender, past.Ratio, one.Ratio, change, mark, noise[one.Workload])
 	}
+	if err != nil {
+		return err
+	}
+	return compareFacts(out, was.Facts, is.Facts)
+}
+
+// compareFacts prints those that both runs have.
+func compareFacts(out io.Writer, was, is []fact) error {
+	old := map[[2]string]fact{}
+	for _, one := range was {
+		old[[2]string{one.Name, one.Contender}] = one
+	}
+	_, err := fmt.Fprintf(out, "\n| | | before | after |\n|---|---|---|---|\n")
+	for _, one := range is {
+		past, found := old[[2]string{one.Name, one.Contender}]
+		if found && err == nil {
+			_, err = fmt.Fprintf(out, "| %s | %s | %s | %s |\n", one.Name, one.Contender, past.amount(), one.amount())
+		}
+	}
 	return err
 }
