@@ -65,6 +65,9 @@ func (b *bench) close() {
 func (b *bench) start(ctx context.Context, l layout) (all []*contender, err error) {
 	target := l.protocol.scheme() + "://" + l.upstream
 	for _, one := range []struct{ name, role string }{{tunedName, "tuned"}, {tunedAgainName, "tuned"}, {naiveName, "naive"}} {
+		if l.alone && one.name == naiveName {
+			continue
+		}
 		child, err := startChild(ctx, one.role, target)
 		if err != nil {
 			return all, err
@@ -78,7 +81,7 @@ func (b *bench) start(ctx context.Context, l layout) (all []*contender, err erro
 	all = append(all, &contender{bearerd, bearerdName, bearerdPrefix})
 	for _, one := range peers {
 		program, err := exec.LookPath(one.program)
-		if err != nil || l.protocol == http2 && !one.http2 {
+		if err != nil || l.alone || l.protocol == http2 && !one.http2 {
 			continue // the table shows that it was not there
 		}
 		started, err := b.startPeer(ctx, one, program, l)
@@ -102,6 +105,8 @@ type layout struct {
 	protocol protocol
 	store    string // of bearerd; "": memory
 	auth     string // URL of whom bearerd asks for tokens; "": of one that always has some
+	alone    bool   // bearerd has no peers but tuned
+	others   int    // upstreams that bearerd has besides, whose prefixes are asked for first
 	files    bool   // bearerd takes bodies of any length, and the last rule is for those
 }
 
@@ -132,9 +137,13 @@ func (b *bench) startBearerd(ctx context.Context, l layout) (*process, error) {
 		extra += ", path: files"
 		last = `{name: files, callers: [local], upstreams: [transfer], methods: [GET, PUT], paths: ["/**"]}`
 	}
+	others := ""
+	for i := range l.others {
+		others += fmt.Sprintf(", other%d: {url: \"http://127.0.0.1:1/\", prefix: /transfer-of-another-%d, credential: none, insecure_http: true, private: true}", i, i)
+	}
 	config := fmt.Sprintf(`proxy:
   listeners: [{address: "%s"}]
-  upstreams: {transfer: {preset: transfer, url: "%s://%s", private: true, %s}}
+  upstreams: {transfer: {preset: transfer, url: "%s://%s", private: true, %s}%s}
   drain: {delay: 0s}
 credentials:
   clients:
@@ -144,7 +153,7 @@ admin: {address: "127.0.0.1:0"}
 log: {format: json}
 policy:
   rules:
-`, addr, l.protocol.scheme(), l.upstream, extra, l.auth, tokenPath, emulator.DemoClientID, l.store)
+`, addr, l.protocol.scheme(), l.upstream, extra, others, l.auth, tokenPath, emulator.DemoClientID, l.store)
 	for i := range 18 {
 		config += fmt.Sprintf("    - {name: other-%d, callers: [local], upstreams: [transfer], methods: [GET, POST], paths: [/v0.10/endpoint/%d/role_list], deny: true}\n", i, i)
 	}

@@ -18,6 +18,8 @@ type workload struct {
 	size        int // bytes of an answer's body
 	upstream    protocol
 	paced       bool // at the rate of the settings, not as fast as answers come
+	grown       bool // of those that follow one another, see growth
+	others      int  // upstreams that bearerd has besides
 }
 
 var workloads = []workload{
@@ -27,6 +29,30 @@ var workloads = []workload{
 	{name: "tls", connections: 64, size: 1608, upstream: secured},
 	{name: "tls2", connections: 64, size: 1608, upstream: http2},
 	{name: "rate", connections: 64, size: 1608, upstream: plain, paced: true},
+}
+
+// growth are workloads that differ in one thing from the one before, to see how the
+// cost of a request grows with it. Only bearerd and tuned take part.
+var growth = []workload{
+	{name: "64 connections", connections: 64, size: 1608},
+	{name: "256 connections", connections: 256, size: 1608},
+	{name: "1024 connections", connections: 1024, size: 1608},
+	{name: "16 KiB", connections: 32, size: 16 << 10},
+	{name: "256 KiB", connections: 32, size: 256 << 10},
+	{name: "1 MiB", connections: 32, size: 1 << 20},
+	{name: "20 upstreams", connections: 64, size: 1608, others: 19},
+	{name: "200 upstreams", connections: 64, size: 1608, others: 199},
+}
+
+// grow runs them all.
+func (b *bench) grow(ctx context.Context, s settings, r *report) error {
+	for _, w := range growth {
+		w.upstream, w.grown = plain, true
+		if err := w.run(b, ctx, s, r); err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+	}
+	return nil
 }
 
 // slice is what one contender did in one.
@@ -52,7 +78,7 @@ func (w workload) run(b *bench, ctx context.Context, s settings, r *report) erro
 		return err
 	}
 	defer up.stop()
-	all, err := b.start(ctx, layout{upstream: up.addr, protocol: w.upstream})
+	all, err := b.start(ctx, layout{upstream: up.addr, protocol: w.upstream, alone: w.grown, others: w.others})
 	defer func() { stopAll(all) }()
 	if err != nil {
 		return err

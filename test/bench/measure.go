@@ -27,7 +27,7 @@ func measurements() (all []measurement) {
 	for _, w := range crowds {
 		all = append(all, measurement{w.name, w.run})
 	}
-	return append(all, measurement{"expiry", (*bench).expiry}, measurement{"idle", (*bench).idle}, measurement{"start", (*bench).starts})
+	return append(all, measurement{"growth", (*bench).grow}, measurement{"expiry", (*bench).expiry}, measurement{"idle", (*bench).idle}, measurement{"start", (*bench).starts})
 }
 
 func names() (all []string) {
