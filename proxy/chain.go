@@ -129,14 +129,17 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 		}
 		panic(http.ErrAbortHandler) // the caller must not take what it has for the whole answer
 	}
-	if r.ContentLength != 0 {
+	switch {
+	case r.ProtoMajor == 2 && r.Context().Err() == nil:
+		w.within(takeTime) // for what net/http has yet to send
+	case r.ProtoMajor == 1 && r.ContentLength != 0:
 		x.linger(w)
 	}
 }
 
 // linger reads what is still to come of a body that was answered before its end. Many
 // callers send all of it before they read: to close on them would reset the
-// connection, and they would never see the answer.
+// connection, and they would never see the answer. In HTTP/2 they are told to stop.
 func (x *Exchange) linger(w http.ResponseWriter) {
 	connection := http.NewResponseController(w)
 	_ = connection.SetReadDeadline(time.Now().Add(lingerTime))

@@ -150,6 +150,9 @@ func exchangeOf(r *http.Request) *Exchange {
 	return r.Context().Value(exchangeKey{}).(*Exchange)
 }
 
+// takeTime is how long a caller in HTTP/2 may take to let a piece of an answer go out.
+const takeTime = 30 * time.Second
+
 // response notes what the caller is answered.
 type response struct {
 	http.ResponseWriter
@@ -169,8 +172,8 @@ func (w *response) WriteHeader(status int) {
 			h["Content-Type"] = nil // net/http would guess one where the upstream says none
 		}
 		setBrowserHeaders(w.Header(), w.x.origin)
-		if w.x.closes || w.draining.Load() {
-			w.Header().Set("Connection", "close")
+		if w.draining.Load() || w.x.closes && w.x.in.ProtoMajor == 1 { // in HTTP/2 a request ends where its stream does
+			w.Header().Set("Connection", "close") // in HTTP/2 it is GOAWAY
 		}
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -180,9 +183,32 @@ func (w *response) Write(p []byte) (int, error) {
 	if !w.wrote {
 		w.WriteHeader(http.StatusOK)
 	}
+	w.within(takeTime)
 	n, err := w.ResponseWriter.Write(p)
+	w.within(0)
 	w.x.Received += int64(n)
 	return n, err
+}
+
+// FlushError sends what was written. It is for http.ResponseController.
+func (w *response) FlushError() error {
+	w.within(takeTime)
+	defer w.within(0)
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// within bounds how long the caller may take to let what is sent go out, or takes the
+// bound back; what is not taken has the stream reset. It is for HTTP/2, where one
+// stream may be stuck and the others go on. Else the connection has such a bound.
+func (w *response) within(patience time.Duration) {
+	if w.x.in.ProtoMajor != 2 {
+		return
+	}
+	var deadline time.Time
+	if patience > 0 {
+		deadline = time.Now().Add(patience)
+	}
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline) // not every ResponseWriter has one
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/textproto"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -82,20 +83,36 @@ func ambiguous(detail string) *Error { return &Error{Code: "request_ambiguous", 
 func guardFraming(r *http.Request) error {
 	var e *Error
 	switch {
-	case r.ProtoMajor != 1 || r.ProtoMinor > 1:
+	case r.ProtoMajor != 2 && (r.ProtoMajor != 1 || r.ProtoMinor > 1):
 		e = ambiguous("the HTTP version is none that is spoken here; send HTTP/1.1")
 		e.status = http.StatusHTTPVersionNotSupported
 	case len(r.Trailer) > 0:
 		e = ambiguous("the request announces trailers, which are not forwarded; send them as headers")
 	case r.ContentLength != 0 && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		e = ambiguous("a " + r.Method + " has no body here, since servers differ on whether it may have one; send none")
-	case r.ProtoMinor == 0 && len(r.Header["Content-Length"]) == 0 && (r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch):
+	case !r.ProtoAtLeast(1, 1) && len(r.Header["Content-Length"]) == 0 && (r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch):
 		e = ambiguous("a body in HTTP/1.0 needs a Content-Length; send one, also where it is 0")
 		e.status = http.StatusLengthRequired
+	case r.ProtoMajor == 2:
+		return guardStream(r)
 	default:
 		return nil
 	}
 	return e
+}
+
+// guardStream refuses what a request in HTTP/2 can say twice, and net/http heeds once.
+func guardStream(r *http.Request) error {
+	hosts, lengths := r.Header["Host"], r.Header["Content-Length"]
+	switch {
+	case r.TLS == nil: // by which net/http tells it
+		return ambiguous("the request says that its scheme is http, over TLS; send https")
+	case len(hosts) > 1 || len(hosts) == 1 && hosts[0] != r.Host:
+		return ambiguous("header Host names another machine than :authority; send one of them")
+	case len(lengths) > 1 || len(lengths) == 1 && lengths[0] != strconv.FormatInt(r.ContentLength, 10):
+		return ambiguous("header Content-Length is not the length of the body; send one, in digits alone, or none")
+	}
+	return nil
 }
 
 func guardHeaders(h http.Header) error {

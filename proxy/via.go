@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// via is what one bearerd says of the protocol that a request came in, by its minor
-// version.
-type via [2][]string
+// via is what one bearerd says of the protocol that a request came in: HTTP/1.0,
+// HTTP/1.1, HTTP/2.
+type via [3][]string
 
 func newVia(pseudonym string) via {
-	return via{{"1.0 " + pseudonym}, {"1.1 " + pseudonym}}
+	return via{{"1.0 " + pseudonym}, {"1.1 " + pseudonym}, {"2 " + pseudonym}}
 }
 
 // newPseudonym is what a running bearerd calls itself in Via, as a proxy may that
@@ -23,6 +23,9 @@ func newPseudonym() string { return "bearerd-" + strings.ToLower(rand.Text()[:12
 // the protocol that it came in.
 func (v *via) add(out http.Header, in *http.Request) {
 	mine := v[in.ProtoMinor&1]
+	if in.ProtoMajor == 2 {
+		mine = v[2]
+	}
 	if before := out["Via"]; len(before) > 0 {
 		mine = slices.Concat(before, mine)
 	}

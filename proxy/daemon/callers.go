@@ -218,11 +218,15 @@ func (c *Config) isReachedFromHere(l proxy.ListenerConfig) bool {
 
 func asksForCertificates(l proxy.ListenerConfig) bool { return l.TLS != nil && l.TLS.ClientCA != "" }
 
-// checkDebug refuses GODEBUG's http2debug, which prints headers, tokens among them.
+// checkDebug refuses GODEBUG's http2debug, which prints headers, tokens among them, and
+// http2server=0, which would leave callers without the HTTP/2 that they are offered.
 func checkDebug(godebug string) error {
 	for setting := range strings.SplitSeq(godebug, ",") {
-		if name, _, _ := strings.Cut(strings.TrimSpace(setting), "="); name == "http2debug" {
+		switch name, value, _ := strings.Cut(strings.TrimSpace(setting), "="); {
+		case name == "http2debug":
 			return Mistakes{fmt.Sprintf("GODEBUG: %s prints headers with tokens in them; start bearerd without it", name)}
+		case name == "http2server" && value == "0":
+			return Mistakes{"GODEBUG: http2server=0 takes HTTP/2 away, which listeners with tls: offer; start bearerd without it"}
 		}
 	}
 	return nil

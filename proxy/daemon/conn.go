@@ -32,6 +32,7 @@ type conn struct {
 	idle    bool       // no request is under way
 	begun   bool       // something of one was read since it is idle
 	leaving bool       // it is to end if none comes
+	streams bool       // it is in HTTP/2, and ends in another way
 }
 
 // Read reads. While the connection is leaving, it ends where nothing has come; that
@@ -64,12 +65,20 @@ func (c *conn) setIdle(idle bool) {
 	c.idle, c.begun, c.leaving = idle, false, false
 }
 
+// setStreams notes that it is in HTTP/2. There a request may be on its way whatever was
+// read, and a caller that was not told (GOAWAY) could not send it again.
+func (c *conn) setStreams() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.streams = true
+}
+
 // leave ends a connection that waits for a request, by ending the wait: closing it
 // here could meet one that has just been read.
 func (c *conn) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.idle && !c.begun {
+	if c.idle && !c.begun && !c.streams {
 		c.leaving = true
 		_ = c.Conn.SetReadDeadline(time.Now()) // fails where Read does
 	}

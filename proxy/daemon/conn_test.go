@@ -100,15 +100,17 @@ func TestConn_LeavesOnlyWhereNothingHasCome(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		idle      bool
+		streams   bool   // in HTTP/2
 		first     string // is sent, and read
 		then      string // is sent, and waits to be read
 		wantLeave bool
 		wantRead  string // "" for none, at once
 	}{
-		{"one that waits for a request", true, "", "", true, ""},
-		{"one whose request is there and not read yet", true, "", "GET", true, "GET"},
-		{"one whose request has begun", true, "G", "ET", false, "ET"},
-		{"one with a request under way", false, "", "GET", false, "GET"},
+		{"one that waits for a request", true, false, "", "", true, ""},
+		{"one whose request is there and not read yet", true, false, "", "GET", true, "GET"},
+		{"one whose request has begun", true, false, "G", "ET", false, "ET"},
+		{"one with a request under way", false, false, "", "GET", false, "GET"},
+		{"one that is told to in HTTP/2", true, true, "", "frame", false, "frame"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			theirs, err := net.Dial("tcp4", l.Addr().String())
@@ -123,6 +125,9 @@ func TestConn_LeavesOnlyWhereNothingHasCome(t *testing.T) {
 			c := &conn{Conn: ours, closed: func() {}}
 			defer func() { _ = c.Close() }()
 			c.setIdle(tt.idle)
+			if tt.streams {
+				c.setStreams()
+			}
 			got := make([]byte, 16)
 			if tt.first != "" {
 				_, _ = io.WriteString(theirs, tt.first)

@@ -78,23 +78,30 @@ func (a *connections) most() int {
 
 // noteState is for http.Server.ConnState.
 func noteState(outer net.Conn, state http.ConnState) {
+	if c := connOf(outer); c != nil {
+		c.setIdle(state == http.StateIdle)
+	}
+}
+
+// connOf returns what a gate let in, beneath TLS; nil if none did.
+func connOf(outer net.Conn) *conn {
 	for {
 		if c, ok := outer.(*conn); ok {
-			c.setIdle(state == http.StateIdle)
-			return
+			return c
 		}
 		above, ok := outer.(interface{ NetConn() net.Conn })
 		if !ok {
-			return
+			return nil
 		}
 		outer = above.NetConn()
 	}
 }
 
 // leave returns when none is open, or ctx is done. Those that wait for a request are
-// ended.
-func (a *connections) leave(ctx context.Context) {
+// ended; in HTTP/2 goAway has to tell them, and those that have come since.
+func (a *connections) leave(ctx context.Context, goAway func()) {
 	for a.count() > 0 {
+		goAway()
 		a.mu.Lock()
 		for c := range a.open {
 			c.leave()

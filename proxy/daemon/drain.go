@@ -19,13 +19,14 @@ const (
 )
 
 // drain lets callers go in peace: for a while every answer closes its
-// connection, then nothing more is accepted, and what is under way may finish. It is
+// connection, which in HTTP/2 is told to go at once, then nothing more is accepted, and what is under way may finish. It is
 // not http.Server.Shutdown's work, which answers no request that was not read when it
 // began, and closes a connection under the next one.
 func (d *daemon) drain(stops <-chan os.Signal) error {
 	limits := d.config.Proxy.Drain
 	d.log.Info().Dur("delay_ms", limits.Delay).Dur("timeout_ms", limits.Timeout).Msg("draining")
 	d.proxy.Drain()
+	d.goAway()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go func() { // ends with drain
@@ -42,7 +43,7 @@ func (d *daemon) drain(stops <-chan os.Signal) error {
 	limited, stop := context.WithTimeout(ctx, limits.Timeout)
 	defer stop()
 	d.leave(limited)
-	d.connections.leave(limited)
+	d.connections.leave(limited, d.goAway)
 	if errors.Is(context.Cause(limited), ErrSecondSignal) {
 		d.log.Warn().Msg("stopped at once by a second signal")
 		return ErrSecondSignal

@@ -36,12 +36,15 @@ var libraryLines = []libraryLine{
 	{begins: "Unsolicited response received on idle HTTP channel ", message: unsolicited},
 	{begins: "http2: Transport received unsolicited DATA frame", message: unsolicited},
 	{begins: "protocol error: ", message: "an upstream or token endpoint broke the rules of HTTP/2"},
-	{begins: "http2: server", message: "a caller broke the rules of HTTP/2"},
+	{begins: "http2: server", message: brokeRules},
+	{begins: "http2: received GOAWAY", message: brokeRules},
+	{begins: "timeout waiting for SETTINGS frames from ", message: brokeRules},
 }
 
 const (
 	tlsHandshake = "http: TLS handshake error from "
 	unsolicited  = "an upstream or token endpoint sent an answer that nobody asked for; its connection was closed"
+	brokeRules   = "a caller broke the rules of HTTP/2"
 	hungUp       = "it hung up"
 )
 

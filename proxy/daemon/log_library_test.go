@@ -53,6 +53,8 @@ func TestLibraryLog_SaysInItsOwnWordsWhatItKnows(t *testing.T) {
 		{"http: Accept error: accept tcp 127.0.0.1:80: accept4: too many open files; retrying in 5ms", []string{"could not be accepted", "raise the limit"}},
 		{"http: panic serving 127.0.0.1:1234: " + canary + "\ngoroutine 1 [running]:", []string{`"error"`, "a handler panicked"}},
 		{"http2: server: error reading preface from client 127.0.0.1:1234: " + canary, []string{"rules of HTTP/2"}},
+		{"http2: received GOAWAY [FrameHeader GOAWAY len=8] LastStreamID=0 ErrCode=1 Debug=\"" + canary, []string{"rules of HTTP/2"}},
+		{"timeout waiting for SETTINGS frames from 127.0.0.1:1234", []string{"rules of HTTP/2"}},
 		{canary, []string{"no words for", `"at":"daemon.TestLibraryLog_SaysInItsOwnWordsWhatItKnows"`}},
 	} {
 		printer, logged := libraryLogged()

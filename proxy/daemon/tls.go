@@ -78,8 +78,7 @@ func (c *certificates) read() {
 }
 
 // tlsSettings reads the files. There are no session tickets: a client that comes
-// back has to show its certificate to the authorities of the moment. HTTP/2 is not
-// offered.
+// back has to show its certificate to the authorities of the moment.
 func tlsSettings(files proxy.ListenerTLS) (*tls.Config, error) {
 	pair, err := credentials.ReadCertificate(files.Certificate, files.Key)
 	if err != nil {
@@ -88,7 +87,7 @@ func tlsSettings(files proxy.ListenerTLS) (*tls.Config, error) {
 	settings := &tls.Config{
 		MinVersion:             tls.VersionTLS12,
 		Certificates:           []tls.Certificate{*pair},
-		NextProtos:             []string{"http/1.1"},
+		NextProtos:             []string{"h2", "http/1.1"},
 		SessionTicketsDisabled: true,
 	}
 	if files.ClientCA == "" {

@@ -102,7 +102,7 @@ func ask(address string, settings *tls.Config) (body string, state tls.Connectio
 }
 
 func client(server *harness.Authority, own ...tls.Certificate) *tls.Config {
-	return &tls.Config{RootCAs: server.Pool(), ServerName: "localhost", Certificates: own, NextProtos: []string{"h2", "http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	return &tls.Config{RootCAs: server.Pool(), ServerName: "localhost", Certificates: own, NextProtos: []string{"http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 }
 
 func TestTLS_ServesWithACertificateOnly(t *testing.T) {

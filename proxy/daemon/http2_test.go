@@ -1,0 +1,252 @@
+package daemon
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bearerd/proxy"
+	"bearerd/test/harness"
+)
+
+// streaming is a server that speaks HTTP/2, as d.listen makes one.
+type streaming struct {
+	all    *connections
+	goAway func()
+	client *tls.Config
+}
+
+func newStreaming(t *testing.T, l net.Listener, handler http.HandlerFunc) *streaming {
+	t.Helper()
+	authority := harness.NewAuthority(t)
+	files := newTLSFiles(t)
+	files.put(twice(authority.IssueServer())(""))
+	c, err := newCertificates(files.config(false), func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &streaming{client: &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost"}}
+	count := new(counter)
+	s.all = newConnections(proxy.ConnectionLimits{Connections: 100, PerPeer: 100}, connectionEvents{func(string, int) {}, count.turnedAway, count.tell, nil})
+	server := newServer(handler)
+	server.ConnState, server.ErrorLog = noteState, log.New(io.Discard, "", 0)
+	s.goAway = speakHTTP2(server)
+	var serving sync.WaitGroup
+	gate := s.all.gate(l, "here", true, nil)
+	serving.Go(func() { _ = server.Serve(tls.NewListener(gate, c.config())) })
+	t.Cleanup(func() {
+		_ = gate.Close()
+		_ = server.Close()
+		serving.Wait()
+	})
+	return s
+}
+
+func listenHere(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func get(path string, more ...string) []string {
+	return append([]string{":method", "GET", ":scheme", "https", ":authority", "localhost", ":path", path}, more...)
+}
+
+func TestHTTP2_IsOfferedBesideHTTP11(t *testing.T) {
+	l := listenHere(t)
+	s := newStreaming(t, l, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) })
+	for _, tt := range []struct {
+		offers []string
+		want   string
+	}{
+		{[]string{"h2", "http/1.1"}, "HTTP/2.0"},
+		{[]string{"http/1.1", "h2"}, "HTTP/2.0"},
+		{[]string{"http/1.1"}, "HTTP/1.1"},
+		{nil, "HTTP/1.1"},
+	} {
+		settings := s.client.Clone()
+		settings.NextProtos = tt.offers
+		transport := &http.Transport{TLSClientConfig: settings, ForceAttemptHTTP2: len(tt.offers) > 1}
+		resp, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Get("https://" + l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if string(body) != tt.want || resp.Proto != tt.want {
+			t.Errorf("who offers %v is served in %s and answered in %s (%v), want %s", tt.offers, body, resp.Proto, err, tt.want)
+		}
+		transport.CloseIdleConnections()
+	}
+}
+
+func TestHTTP2_WhatAConnectionMayCostIsBounded(t *testing.T) {
+	l := listenHere(t)
+	answer := make(chan bool)
+	s := newStreaming(t, l, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			<-answer
+		}
+	})
+	f := harness.DialFrames(t, l.Addr().String(), s.client)
+	for setting, want := range map[uint16]uint32{3: 100, 4: 128 << 10, 5: 16 << 10, 6: 28<<10 + 320} {
+		if got := f.Settings[setting]; got != want {
+			t.Errorf("setting %d is %d, want %d", setting, got, want)
+		}
+	}
+	const most = 100
+	for i := range uint32(most) {
+		f.Ask(2*i+1, false, get("/wait")...)
+	}
+	f.Ask(2*most+1, false, get("/")...)
+	if one := f.Answered(2*most + 1); one.Reset == nil {
+		t.Errorf("one more than %d at once was answered %d", most, one.Status)
+	}
+	close(answer)
+	f.Ask(2*most+3, false, get("/", "x-long", strings.Repeat("x", 15<<10), "x-longer", strings.Repeat("x", 14<<10))...)
+	if long := f.Answered(2*most + 3); long.Status != http.StatusRequestHeaderFieldsTooLarge && !f.Closed && f.GoneAway == nil {
+		t.Errorf("a head of 29 KiB was answered %d", long.Status)
+	}
+}
+
+// TestHTTP2_GoAwayLosesNothing: what was asked before is answered, and nothing waits
+// for who asks no more; HTTP/1.1 goes on.
+func TestHTTP2_GoAwayLosesNothing(t *testing.T) {
+	l := listenHere(t)
+	asked, answer := make(chan bool), make(chan bool)
+	s := newStreaming(t, l, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			asked <- true
+			<-answer
+		}
+	})
+	busy := harness.DialFrames(t, l.Addr().String(), s.client)
+	busy.Ask(1, false, get("/wait")...)
+	<-asked
+	idle := harness.DialFrames(t, l.Addr().String(), s.client)
+	idle.Ask(1, false, get("/")...)
+	idle.Answered(1)
+	old, err := tls.Dial("tcp4", l.Addr().String(), s.client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = old.Close() }()
+	_ = old.SetDeadline(time.Now().Add(20 * time.Second)) // a hang is a failure, not a wait
+
+	s.goAway()
+	for name, f := range map[string]*harness.Frames{"busy": busy, "idle": idle} {
+		f.Until(func() bool { return f.GoneAway != nil })
+		if f.GoneAway == nil || *f.GoneAway != (harness.GoneAway{Last: 1}) {
+			t.Errorf("one that is %s is told %+v, want that stream 1 is the last", name, f.GoneAway)
+		}
+	}
+	idle.Until(func() bool { return false })
+	for range 2 {
+		_, _ = io.WriteString(old, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if resp, err := http.ReadResponse(bufio.NewReader(old), nil); err != nil || resp.StatusCode != 200 {
+			t.Errorf("in HTTP/1.1: %v", err)
+		}
+	}
+	left := make(chan bool)
+	go func() { // ends with the connections
+		s.all.leave(t.Context(), s.goAway)
+		close(left)
+	}()
+	late := harness.DialFrames(t, l.Addr().String(), s.client)
+	late.Until(func() bool { return false })
+	if late.GoneAway == nil {
+		t.Error("one that connects while bearerd leaves is not told to go away")
+	}
+	close(answer)
+	if got := busy.Answered(1); got.Status != 200 {
+		t.Errorf("what was under way is answered %+v, want 200", got)
+	}
+	<-left
+}
+
+// one is a listener for one connection.
+type one struct {
+	net.Listener
+	accepted chan net.Conn
+	closed   context.Context
+}
+
+func (o one) Accept() (net.Conn, error) {
+	select {
+	case c := <-o.accepted:
+		return c, nil
+	case <-o.closed.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+// TestHTTP2_WhoSendsNoRequestIsLetGo in virtual time.
+func TestHTTP2_WhoSendsNoRequestIsLetGo(t *testing.T) {
+	half := harness.HeaderBlock(get("/")...)
+	for _, tt := range []struct {
+		name   string
+		greets bool
+		then   func(f *harness.Frames) // within a goroutine of its own
+		within time.Duration
+	}{
+		{"nothing at all", false, func(*harness.Frames) {}, 11 * time.Second},
+		{"nothing but the greeting", true, func(*harness.Frames) {}, 62 * time.Second},
+		{"half a head", true, func(f *harness.Frames) { f.Send(harness.FrameHeaders, harness.EndStream, 1, half) }, 62 * time.Second},
+		{"a ping now and then", true, func(f *harness.Frames) {
+			for range 100 {
+				time.Sleep(time.Second)
+				f.Send(harness.FramePing, 0, 0, make([]byte, 8))
+			}
+		}, 62 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ours, theirs := net.Pipe()
+				ctx, stop := context.WithCancel(t.Context())
+				l := one{accepted: make(chan net.Conn, 1), closed: ctx}
+				l.accepted <- from{theirs, loopback}
+				s := newStreaming(t, closing{l, stop}, func(http.ResponseWriter, *http.Request) {})
+				settings := s.client.Clone()
+				settings.NextProtos = []string{"h2"}
+				secured := tls.Client(ours, settings)
+				if err := secured.Handshake(); err != nil {
+					t.Fatal(err)
+				}
+				f := harness.NewFrames(t, secured)
+				start := time.Now()
+				if tt.greets {
+					f.Greet()
+				}
+				go tt.then(f)
+				f.Until(func() bool { return false })
+				if took := time.Since(start); took > tt.within || took < 5*time.Second {
+					t.Errorf("it was let go of after %v, want within %v", took, tt.within)
+				}
+				time.Sleep(2 * time.Minute) // the end of what was sent
+			})
+		})
+	}
+}
+
+// closing is a listener that is closed by a function.
+type closing struct {
+	net.Listener
+	stop func()
+}
+
+func (c closing) Close() error   { c.stop(); return nil }
+func (c closing) Addr() net.Addr { return loopback }
+
+var loopback = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1234}
