@@ -105,8 +105,6 @@ func guardFraming(r *http.Request) error {
 func guardStream(r *http.Request) error {
 	hosts, lengths := r.Header["Host"], r.Header["Content-Length"]
 	switch {
-	case r.TLS == nil: // by which net/http tells it
-		return ambiguous("the request says that its scheme is http, over TLS; send https")
 	case len(hosts) > 1 || len(hosts) == 1 && hosts[0] != r.Host:
 		return ambiguous("header Host names another machine than :authority; send one of them")
 	case len(lengths) > 1 || len(lengths) == 1 && lengths[0] != strconv.FormatInt(r.ContentLength, 10):

@@ -273,7 +273,7 @@ func TestStream_AnswersAreThoseOfTheUpstream(t *testing.T) {
 		{"its head, which has none either", "HEAD", "/long", nil, 200, `Etag: "v3"`},
 	}
 	versions(t, library(packed.Bytes()), func(t *testing.T, r *rig) {
-		for name, way := range map[string]*rig{"TCP": r, "unix": r.overUnix(t), "TLS": r.overTLS(t)} {
+		for name, way := range map[string]*rig{"TCP": r, "unix": r.overUnix(t), "TLS": r.overTLS(t), "HTTP/2": r.overHTTP2(t)} {
 			for _, tt := range rows {
 				t.Run(name+"/"+tt.name, func(t *testing.T) { sameAnswer(t, way, direct, tt) })
 			}

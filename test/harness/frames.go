@@ -197,7 +197,7 @@ func status(block []byte) int {
 	if known := []int{200, 204, 206, 304, 400, 404, 500}; len(block) > 0 && 0x88 <= block[0] && block[0] <= 0x8e {
 		return known[block[0]-0x88]
 	}
-	if len(block) < 5 || block[0] != 8 {
+	if len(block) < 5 || block[0] < 8 || 14 < block[0] {
 		return 0
 	}
 	if isCoded := block[1]&0x80 != 0; isCoded {
