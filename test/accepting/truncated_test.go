@@ -3,7 +3,6 @@ package accepting_test
 import (
 	"bufio"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -153,6 +152,11 @@ func TestTruncated_AnswersAreNoticedByEveryClient(t *testing.T) {
 			}
 		}
 	}
+	secure := listeningAt(b, 1)
+	for framing := range framings {
+		count("HTTP/2, curl", framing, curl2(t, secure, authority.PEM, "/up/"+framing+"/", cuts(framing, each)))
+		count("HTTP/2, Go", framing, fetch2(t, secure, authority, "/up/"+framing+"/", cuts(framing, each)))
+	}
 	front := startFront(t, strings.TrimPrefix(b.URL, "http://"), certificate, key)
 	for _, version := range []string{"1.0", "1.1"} {
 		for framing := range framings {
@@ -167,26 +171,64 @@ func TestTruncated_AnswersAreNoticedByEveryClient(t *testing.T) {
 
 // dialers are the ways to a bearerd with threeListeners, by name.
 func dialers(b *harness.Bearerd, authority *harness.Authority) map[string]func() (net.Conn, error) {
-	address := func(i int) string {
-		var found []string
-		b.WaitLog(func(line map[string]any) bool {
-			if line["message"] == "listening" {
-				found = append(found, fmt.Sprint(line["address"]))
-			}
-			return len(found) > i
-		})
-		return found[i]
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM([]byte(authority.PEM))
-	plain, secure := address(0), address(1)
+	plain, secure := listeningAt(b, 0), listeningAt(b, 1)
 	return map[string]func() (net.Conn, error){
 		"TCP": func() (net.Conn, error) { return net.Dial("tcp", plain) },
 		"TLS": func() (net.Conn, error) {
-			return tls.Dial("tcp", secure, &tls.Config{RootCAs: roots, ServerName: "localhost"})
+			return tls.Dial("tcp", secure, &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost"})
 		},
 		"unix": func() (net.Conn, error) { return net.Dial("unix", filepath.Join(b.Dir, "b.sock")) },
 	}
+}
+
+// listeningAt is the address of a listener, by its index.
+func listeningAt(b *harness.Bearerd, i int) string {
+	var found []string
+	b.WaitLog(func(line map[string]any) bool {
+		if line["message"] == "listening" {
+			found = append(found, fmt.Sprint(line["address"]))
+		}
+		return len(found) > i
+	})
+	return found[i]
+}
+
+// inHTTP2 is Go's client, with a connection of its own.
+func inHTTP2(t *testing.T, authority *harness.Authority) *http.Client {
+	way := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority.Pool()}, ForceAttemptHTTP2: true}
+	t.Cleanup(way.CloseIdleConnections)
+	return &http.Client{Transport: way, Timeout: patience}
+}
+
+// fetch2 has Go's client fetch answers in HTTP/2, all at once on one connection.
+func fetch2(t *testing.T, addr string, authority *harness.Authority, prefix string, cuts []int) []outcome {
+	t.Helper()
+	client := inHTTP2(t, authority)
+	outcomes := make([]outcome, len(cuts))
+	var fetching sync.WaitGroup
+	for i, n := range cuts {
+		fetching.Go(func() {
+			resp, err := client.Get(fmt.Sprintf("https://%s%s%d", addr, prefix, n))
+			if err != nil {
+				outcomes[i] = brokeOff
+				return
+			}
+			defer func() { _ = resp.Body.Close() }()
+			_, err = io.Copy(io.Discard, resp.Body)
+			switch {
+			case resp.ProtoMajor != 2:
+				t.Errorf("answered in %s, want HTTP/2", resp.Proto)
+			case err != nil:
+				outcomes[i] = brokeOff
+			case resp.StatusCode == http.StatusBadGateway && resp.Header.Get("Bearerd-Error") != "":
+				outcomes[i] = refused
+			default:
+				outcomes[i] = clean
+			}
+		})
+	}
+	fetching.Wait()
+	return outcomes
 }
 
 // startFront starts an nginx that speaks HTTP/2 and proxies /v1.0/ and /v1.1/ to
