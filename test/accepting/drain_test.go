@@ -2,13 +2,16 @@ package accepting_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -198,6 +201,80 @@ func TestDrain_AnswersWhomeverItAccepted(t *testing.T) {
 	}
 }
 
+// counting is an upstream that answers at once, and how often each request came.
+func counting(t *testing.T) (url string, most func() int) {
+	var mu sync.Mutex // guards times
+	times := map[string]int{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		times[string(id)]++
+		mu.Unlock()
+		_, _ = io.WriteString(w, "done")
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Max(slices.Collect(maps.Values(times)))
+	}
+}
+
+// TestDrain_LosesNoRequestInHTTP2: callers that go on until nobody is there any more,
+// several at once on each connection, with a pause now and then.
+func TestDrain_LosesNoRequestInHTTP2(t *testing.T) {
+	authority := harness.NewAuthority(t)
+	certificate, key := authority.IssueServer()
+	upstream, most := counting(t)
+	const delay = 300 * time.Millisecond
+	config := strings.Replace(fmt.Sprintf(threeListeners, upstream), "{delay: 0s}", "{delay: 300ms, timeout: 10s}", 1)
+	config = strings.Replace(config, "methods: [GET]", "methods: [POST]", 1) + "log: {access: false}\n"
+	b := harness.Start(t, config, harness.File("server.pem", certificate), harness.File("server-key.pem", key))
+	url := "https://" + listeningAt(b, 1) + "/up/x"
+	var c tally
+	var clients sync.WaitGroup
+	for i := range 20 {
+		client := inHTTP2(t, authority)
+		for j := range 10 {
+			clients.Go(func() {
+				for n := 0; c.ask(client, url, fmt.Sprintf("%d %d %d", i, j, n)); n++ {
+					time.Sleep(time.Duration(j) * time.Millisecond) // what clients do between requests
+				}
+			})
+		}
+	}
+	stop(t, b, &c, delay)
+	clients.Wait()
+	t.Logf("drain: 200 callers on 20 connections in HTTP/2: %v", &c)
+	if c.lost.Load() != 0 || c.refused.Load() != 200 {
+		t.Errorf("%d requests were lost, and %d callers of 200 found nobody at the end", c.lost.Load(), c.refused.Load())
+	}
+	if n := most(); n > 1 {
+		t.Errorf("a request came %d times", n)
+	}
+}
+
+// ask sends a request and reports whether somebody was there.
+func (c *tally) ask(client *http.Client, url, id string) bool {
+	resp, err := client.Post(url, "", strings.NewReader(id))
+	var dialing *net.OpError
+	if errors.As(err, &dialing) && dialing.Op == "dial" {
+		c.refused.Add(1)
+		return false
+	}
+	if err != nil {
+		c.loses(1, "asking", err)
+		return false
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "done" || resp.ProtoMajor != 2 {
+		c.loses(1, fmt.Sprintf("reading the answer %s %d %q", resp.Proto, resp.StatusCode, body), err)
+		return false
+	}
+	c.answered.Add(1)
+	return true
+}
+
 // TestDrain_AnAnswerCutOffIsNoticed: drain.timeout ends what has no end, and that must
 // not look like its end.
 func TestDrain_AnAnswerCutOffIsNoticed(t *testing.T) {
@@ -229,6 +306,19 @@ func TestDrain_AnAnswerCutOffIsNoticed(t *testing.T) {
 			<-begun
 		}
 	}
+	resp, err := inHTTP2(t, authority).Get("https://" + listeningAt(b, 1) + "/up/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked++
+	go func() { // ends with bearerd
+		defer func() { _ = resp.Body.Close() }()
+		got := clean
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			got = brokeOff
+		}
+		outcomes <- fmt.Sprintf("HTTP/2: %s", got)
+	}()
 	b.Stop()
 	for range asked {
 		if got := <-outcomes; !strings.HasSuffix(got, string(brokeOff)) {
@@ -267,6 +357,15 @@ func TestDrain_WaitsForNoUnusedConnection(t *testing.T) {
 		defer func() { _ = conn.Close() }()
 		if status, code, err := ask(conn); status != 200 {
 			t.Errorf("over %s: answered %d %s (%v)", way, status, code, err)
+		}
+	}
+	for _, used := range []bool{false, true} {
+		f := harness.DialFrames(t, listeningAt(b, 1), &tls.Config{RootCAs: authority.Pool()})
+		if used {
+			f.Ask(1, false, ":method", "GET", ":scheme", "https", ":authority", "localhost", ":path", "/up/x")
+			if got := f.Answered(1); got.Status != 200 {
+				t.Errorf("in HTTP/2: answered %+v", *got)
+			}
 		}
 	}
 	b.Stop()
