@@ -32,7 +32,9 @@ type conn struct {
 	idle    bool       // no request is under way
 	begun   bool       // something of one was read since it is idle
 	leaving bool       // it is to end if none comes
-	streams bool       // it is in HTTP/2, and ends in another way
+	used    bool       // a request has come
+	opened  time.Time  // in HTTP/2
+	away    func()     // tells a caller in HTTP/2 to send nothing new; nil in HTTP/1
 }
 
 // Read reads. While the connection is leaving, it ends where nothing has come; that
@@ -62,23 +64,35 @@ func (c *conn) again(n int, err error) bool {
 func (c *conn) setIdle(idle bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.used = c.used || c.idle && !idle
 	c.idle, c.begun, c.leaving = idle, false, false
 }
 
-// setStreams notes that it is in HTTP/2. There a request may be on its way whatever was
-// read, and a caller that was not told (GOAWAY) could not send it again.
-func (c *conn) setStreams() {
+// setStreams notes that it is in HTTP/2, and how its caller is told to send nothing new.
+func (c *conn) setStreams(away func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.streams = true
+	c.opened, c.away = time.Now(), away
+}
+
+// goAway tells a caller in HTTP/2 to send nothing new, but for one that has just come:
+// its first request may be on its way, and some clients would not send it again.
+func (c *conn) goAway() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.away != nil && (c.used || time.Since(c.opened) > readHeaderTimeout) {
+		c.away()
+	}
 }
 
 // leave ends a connection that waits for a request, by ending the wait: closing it
-// here could meet one that has just been read.
+// here could meet one that has just been read. In HTTP/2 the caller is told, and the
+// connection ends when what had come by then is answered.
 func (c *conn) leave() {
+	c.goAway()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.idle && !c.begun && !c.streams {
+	if c.idle && !c.begun && c.away == nil {
 		c.leaving = true
 		_ = c.Conn.SetReadDeadline(time.Now()) // fails where Read does
 	}

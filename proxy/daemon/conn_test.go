@@ -126,7 +126,7 @@ func TestConn_LeavesOnlyWhereNothingHasCome(t *testing.T) {
 			defer func() { _ = c.Close() }()
 			c.setIdle(tt.idle)
 			if tt.streams {
-				c.setStreams()
+				c.setStreams(func() {})
 			}
 			got := make([]byte, 16)
 			if tt.first != "" {

@@ -97,11 +97,19 @@ func connOf(outer net.Conn) *conn {
 	}
 }
 
+// goAway tells those in HTTP/2 to send nothing new.
+func (a *connections) goAway() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for c := range a.open {
+		c.goAway()
+	}
+}
+
 // leave returns when none is open, or ctx is done. Those that wait for a request are
-// ended; in HTTP/2 goAway has to tell them, and those that have come since.
-func (a *connections) leave(ctx context.Context, goAway func()) {
+// ended.
+func (a *connections) leave(ctx context.Context) {
 	for a.count() > 0 {
-		goAway()
 		a.mu.Lock()
 		for c := range a.open {
 			c.leave()

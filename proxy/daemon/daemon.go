@@ -49,7 +49,6 @@ type daemon struct {
 	log       *logger
 	proxy     *proxy.Proxy
 	servers   []*http.Server
-	goAways   []func()         // of those that speak HTTP/2
 	listeners [][]net.Listener // of each server
 	gates     [][]*gate        // below them
 	addresses []string         // of the first of each
@@ -166,9 +165,6 @@ func (d *daemon) listen() error {
 		}
 		server := newServer(d.proxy.Listener(i))
 		server.ConnContext, server.ConnState = proxy.ConnContext, noteState
-		if tlsFiles != nil {
-			d.goAways = append(d.goAways, speakHTTP2(server))
-		}
 		d.listeners = append(d.listeners, opened)
 		d.gates = append(d.gates, gates)
 		d.certificates = append(d.certificates, tlsFiles)

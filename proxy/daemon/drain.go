@@ -26,7 +26,7 @@ func (d *daemon) drain(stops <-chan os.Signal) error {
 	limits := d.config.Proxy.Drain
 	d.log.Info().Dur("delay_ms", limits.Delay).Dur("timeout_ms", limits.Timeout).Msg("draining")
 	d.proxy.Drain()
-	d.goAway()
+	d.connections.goAway()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go func() { // ends with drain
@@ -43,7 +43,7 @@ func (d *daemon) drain(stops <-chan os.Signal) error {
 	limited, stop := context.WithTimeout(ctx, limits.Timeout)
 	defer stop()
 	d.leave(limited)
-	d.connections.leave(limited, d.goAway)
+	d.connections.leave(limited)
 	if errors.Is(context.Cause(limited), ErrSecondSignal) {
 		d.log.Warn().Msg("stopped at once by a second signal")
 		return ErrSecondSignal

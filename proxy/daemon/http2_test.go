@@ -21,7 +21,6 @@ import (
 // streaming is a server that speaks HTTP/2, as d.listen makes one.
 type streaming struct {
 	all    *connections
-	goAway func()
 	client *tls.Config
 }
 
@@ -39,7 +38,6 @@ func newStreaming(t *testing.T, l net.Listener, handler http.HandlerFunc) *strea
 	s.all = newConnections(proxy.ConnectionLimits{Connections: 100, PerPeer: 100}, connectionEvents{func(string, int) {}, count.turnedAway, count.tell, nil})
 	server := newServer(handler)
 	server.ConnState, server.ErrorLog = noteState, log.New(io.Discard, "", 0)
-	s.goAway = speakHTTP2(server)
 	var serving sync.WaitGroup
 	gate := s.all.gate(l, "here", true, nil)
 	serving.Go(func() { _ = server.Serve(tls.NewListener(gate, c.config())) })
@@ -145,7 +143,7 @@ func TestHTTP2_GoAwayLosesNothing(t *testing.T) {
 	defer func() { _ = old.Close() }()
 	_ = old.SetDeadline(time.Now().Add(20 * time.Second)) // a hang is a failure, not a wait
 
-	s.goAway()
+	s.all.goAway()
 	for name, f := range map[string]*harness.Frames{"busy": busy, "idle": idle} {
 		f.Until(func() bool { return f.GoneAway != nil })
 		if f.GoneAway == nil || *f.GoneAway != (harness.GoneAway{Last: 1}) {
@@ -161,13 +159,17 @@ func TestHTTP2_GoAwayLosesNothing(t *testing.T) {
 	}
 	left := make(chan bool)
 	go func() { // ends with the connections
-		s.all.leave(t.Context(), s.goAway)
+		s.all.leave(t.Context())
 		close(left)
 	}()
 	late := harness.DialFrames(t, l.Addr().String(), s.client)
+	late.Ask(1, false, get("/")...)
+	if got := late.Answered(1); got.Status != 200 {
+		t.Errorf("the first request of one that connects while bearerd leaves is answered %+v, want 200", *got)
+	}
 	late.Until(func() bool { return false })
 	if late.GoneAway == nil {
-		t.Error("one that connects while bearerd leaves is not told to go away")
+		t.Error("and then it is not told to go away")
 	}
 	close(answer)
 	if got := busy.Answered(1); got.Status != 200 {
@@ -192,6 +194,52 @@ func (o one) Accept() (net.Conn, error) {
 	}
 }
 
+// newStreamingInMemory is a server, and a connection to it that has yet to greet.
+func newStreamingInMemory(t *testing.T) (*streaming, *harness.Frames) {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	ctx, stop := context.WithCancel(t.Context())
+	l := one{accepted: make(chan net.Conn, 1), closed: ctx}
+	l.accepted <- from{theirs, loopback}
+	s := newStreaming(t, closing{l, stop}, func(http.ResponseWriter, *http.Request) {})
+	settings := s.client.Clone()
+	settings.NextProtos = []string{"h2"}
+	secured := tls.Client(ours, settings)
+	if err := secured.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return s, harness.NewFrames(t, secured)
+}
+
+// TestHTTP2_WhoHasJustComeMayAskOnce in virtual time: bearerd leaves, and waits for a
+// first request as long as it would for one in HTTP/1.1.
+func TestHTTP2_WhoHasJustComeMayAskOnce(t *testing.T) {
+	for _, asks := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s, f := newStreamingInMemory(t)
+			f.Greet()
+			left := make(chan time.Duration)
+			go func() { // ends with the connection
+				start := time.Now()
+				s.all.leave(t.Context())
+				left <- time.Since(start)
+			}()
+			time.Sleep(readHeaderTimeout / 2)
+			if asks {
+				f.Ask(1, false, get("/")...)
+				if got := f.Answered(1); got.Status != 200 {
+					t.Errorf("its first request is answered %+v, want 200", *got)
+				}
+			}
+			f.Until(func() bool { return false })
+			took := <-left
+			if least := readHeaderTimeout; f.GoneAway == nil || took > least+2*time.Second || (took < least) != asks {
+				t.Errorf("one that asks (%v) is told %+v, and bearerd leaves after %v", asks, f.GoneAway, took)
+			}
+		})
+	}
+}
+
 // TestHTTP2_WhoSendsNoRequestIsLetGo in virtual time.
 func TestHTTP2_WhoSendsNoRequestIsLetGo(t *testing.T) {
 	half := harness.HeaderBlock(get("/")...)
@@ -213,18 +261,7 @@ func TestHTTP2_WhoSendsNoRequestIsLetGo(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ours, theirs := net.Pipe()
-				ctx, stop := context.WithCancel(t.Context())
-				l := one{accepted: make(chan net.Conn, 1), closed: ctx}
-				l.accepted <- from{theirs, loopback}
-				s := newStreaming(t, closing{l, stop}, func(http.ResponseWriter, *http.Request) {})
-				settings := s.client.Clone()
-				settings.NextProtos = []string{"h2"}
-				secured := tls.Client(ours, settings)
-				if err := secured.Handshake(); err != nil {
-					t.Fatal(err)
-				}
-				f := harness.NewFrames(t, secured)
+				_, f := newStreamingInMemory(t)
 				start := time.Now()
 				if tt.greets {
 					f.Greet()

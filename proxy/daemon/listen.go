@@ -152,6 +152,8 @@ func newServer(handler http.Handler) *http.Server {
 		IdleTimeout:                  60 * time.Second,
 		MaxHeaderBytes:               28 << 10,
 		DisableGeneralOptionsHandler: true,
+		HTTP2:                        &bounds2,
+		TLSNextProto:                 map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": serveStreams},
 		ErrorLog:                     log.Default(), // a libraryLog, see Run
 	}
 }
