@@ -169,6 +169,7 @@ func TestHTTP2_ABodyThatDoesNotComeIsNotWaitedFor(t *testing.T) {
 				if took := time.Since(start); got.Status != 400 || !strings.Contains(got.Body, "body_unreadable") || took < idleBody || took > 2*idleBody {
 					t.Errorf("answered %+v after %v, want 400 body_unreadable after %v", *got, took, idleBody)
 				}
+				time.Sleep(time.Second) // within which the upstream lets go of its connection
 			})
 		})
 	}
