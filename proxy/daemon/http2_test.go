@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,6 +118,30 @@ func TestHTTP2_WhatAConnectionMayCostIsBounded(t *testing.T) {
 	if long := f.Answered(2*most + 3); long.Status != http.StatusRequestHeaderFieldsTooLarge && !f.Closed && f.GoneAway == nil {
 		t.Errorf("a head of 29 KiB was answered %d", long.Status)
 	}
+}
+
+// TestHTTP2_WhoTakesEverythingBackIsLetGo: requests that were taken back at once count
+// as long as they are served.
+func TestHTTP2_WhoTakesEverythingBackIsLetGo(t *testing.T) {
+	l := listenHere(t)
+	answer := make(chan bool)
+	var serving, most atomic.Int64
+	s := newStreaming(t, l, func(http.ResponseWriter, *http.Request) {
+		most.Store(max(most.Load(), serving.Add(1)))
+		<-answer
+		serving.Add(-1)
+	})
+	f := harness.DialFrames(t, l.Addr().String(), s.client)
+	for i := range uint32(1000) {
+		f.Ask(2*i+1, false, get("/")...)
+		f.Send(harness.FrameReset, 0, 2*i+1, []byte{0, 0, 0, 8})
+	}
+	f.Until(func() bool { return f.GoneAway != nil })
+	const calm = 11 // ENHANCE_YOUR_CALM
+	if f.GoneAway != nil && f.GoneAway.Error != calm || most.Load() > 100 {
+		t.Errorf("of 1000 requests that were taken back %d were served at once, and the connection ended so: %+v", most.Load(), f.GoneAway)
+	}
+	close(answer)
 }
 
 // TestHTTP2_GoAwayLosesNothing: what was asked before is answered, and nothing waits
