@@ -40,7 +40,7 @@ func (t *table) guard(l *Listener, r *http.Request, x *Exchange) error {
 		return refuseMethod(r.Method)
 	}
 	sent := parseTarget(r.RequestURI)
-	if sent.form == absoluteForm && t.listeners[l.index].Forward {
+	if sent.form == absoluteForm && t.listeners[l.index].Forward && r.ProtoMajor == 1 { // RFC 9113 §8.3.1 has it in parts
 		x.sentTo = sent.origin
 	}
 	if len(sent.path) <= maxPathBytes {

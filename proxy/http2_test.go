@@ -58,7 +58,7 @@ func asks(method, path string, more ...string) []string {
 // those that HTTP/1.1 refuses too. None of them harms the next one.
 func TestHTTP2_ReadsTheSameToEveryParser(t *testing.T) {
 	up := newWire(t)
-	r := newRig(t, to(t, up.url)).overHTTP2(t)
+	r := newRig(t, forwarding(to(t, up.url))).overHTTP2(t)
 	const reset = 0
 	good := asks("GET", "/up/good")
 	post := func(more ...string) []string { return asks("POST", "/up/a", more...) }
@@ -98,6 +98,7 @@ func TestHTTP2_ReadsTheSameToEveryParser(t *testing.T) {
 		{"trailers announced", post("trailer", "x-a"), []string{"abc"}, 400, "request_ambiguous"},
 
 		{"a path as to a proxy", at("https://evil.example/up/a"), nil, 400, "request_ambiguous"},
+		{"a path as to a proxy, of an upstream", at(up.url + "/a"), nil, 400, "request_ambiguous"},
 		{"no path", at("*"), nil, 400, "request_ambiguous"},
 		{"no path for options", asks("OPTIONS", "*"), nil, 400, "request_ambiguous"},
 		{"an empty segment", at("//up/a"), nil, 400, "request_ambiguous"},
