@@ -105,6 +105,9 @@ func tell(caller, said http.Header, status int) {
 	if status != http.StatusUnauthorized {
 		delete(said, "Www-Authenticate")
 	}
+	if status == http.StatusNoContent || status == http.StatusNotModified {
+		delete(said, "Content-Length") // in HTTP/1.1 net/http does; in HTTP/2 curl and Go take an answer without that much for cut short
+	}
 	for name, values := range said {
 		if !answersEnd[name] && !strings.HasPrefix(name, "Access-Control-") {
 			caller[name] = values

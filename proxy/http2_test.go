@@ -210,6 +210,32 @@ func TestHTTP2_OneConnectionIsEnough(t *testing.T) {
 	}
 }
 
+// TestHTTP2_WhatHasNoBodyHasNoLength: servers say one with 304, as they may, and some
+// with 204. To curl and Go the answer would be cut short.
+func TestHTTP2_WhatHasNoBodyHasNoLength(t *testing.T) {
+	said := map[string]string{"/none": "204 No Content", "/same": "304 Not Modified", "/head": "200 OK"}
+	plain := newRig(t, to(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 "+said[r.URL.Path]+"\r\nContent-Length: 5\r\nConnection: close\r\n\r\n")
+		_ = conn.Close()
+	})))
+	two := plain.overHTTP2(t)
+	for _, tt := range []struct{ method, path, length string }{
+		{"GET", "/none", ""}, {"GET", "/same", ""}, {"HEAD", "/same", ""}, {"HEAD", "/head", "5"},
+	} {
+		for _, r := range []*rig{plain, two} {
+			got := r.do(tt.method, "/up"+tt.path, "")
+			if length := got.header.Get("Content-Length"); !strings.HasPrefix(said[tt.path], strconv.Itoa(got.status)) || length != tt.length {
+				t.Errorf("%s %s at %s: answered %d with length %q, want %q", tt.method, tt.path, r.url, got.status, length, tt.length)
+			}
+		}
+	}
+}
+
 // TestHTTP2_OneStreamsEndIsNotTheOthers: an answer that breaks off, and a caller that
 // leaves one.
 func TestHTTP2_OneStreamsEndIsNotTheOthers(t *testing.T) {
