@@ -157,6 +157,22 @@ func TestHTTP2_ReadsTheSameToEveryParser(t *testing.T) {
 	}
 }
 
+// TestHTTP2_TrailersThatNobodyAnnouncedEndHere: net/http does not tell of them, and so
+// they cannot be refused as in HTTP/1.1.
+func TestHTTP2_TrailersThatNobodyAnnouncedEndHere(t *testing.T) {
+	up := newWire(t)
+	f := newRig(t, to(t, up.url)).overHTTP2(t).frames()
+	f.Ask(1, true, asks("POST", "/up/a")...)
+	f.Send(harness.FrameData, 0, 1, []byte("abc"))
+	f.Send(harness.FrameHeaders, harness.EndHeaders|harness.EndStream, 1, harness.HeaderBlock("authorization", "Bearer attacker", "x-a", "b"))
+	if got := f.Answered(1); got.Status != 204 {
+		t.Errorf("answered %+v, want 204", *got)
+	}
+	if heads := up.received(); len(heads) != 1 || strings.Contains(heads[0], "attacker") || strings.Contains(heads[0], "X-A") || strings.Contains(heads[0], "chunked") {
+		t.Errorf("the upstream received %q", heads)
+	}
+}
+
 // TestHTTP2_OneConnectionIsEnough for bodies of every kind, answered at their end or
 // before it.
 func TestHTTP2_OneConnectionIsEnough(t *testing.T) {
