@@ -19,6 +19,7 @@ func (a aside) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	x := exchangeOf(req)
+	dropNamed(resp.Header)
 	x.told, resp.Header = resp.Header, nil
 	if isEvents(x.told) { // which ReverseProxy has to see, to flush them at once
 		resp.Header = http.Header{"Content-Type": x.told["Content-Type"]}
@@ -94,14 +95,19 @@ var answersEnd = nameSet(hopByHop, []string{
 	errorHeader,
 })
 
-// tell tells the caller what an answer says, but for what ends here. A 401 keeps its
-// WWW-Authenticate, without which it would be none (RFC 9110 §15.5.2).
-func tell(caller, said http.Header, status int) {
+// dropNamed drops what an answer's Connection names: that is for bearerd alone, whatever
+// it is, and ends before anything is made of it.
+func dropNamed(said http.Header) {
 	for _, value := range said["Connection"] {
 		for option := range strings.SplitSeq(value, ",") {
 			delete(said, textproto.CanonicalMIMEHeaderKey(textproto.TrimString(option)))
 		}
 	}
+}
+
+// tell tells the caller what an answer says, but for what ends here. A 401 keeps its
+// WWW-Authenticate, without which it would be none (RFC 9110 §15.5.2).
+func tell(caller, said http.Header, status int) {
 	if status != http.StatusUnauthorized {
 		delete(said, "Www-Authenticate")
 	}

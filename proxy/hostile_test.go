@@ -98,6 +98,8 @@ var hostiles = []hostile{
 		want: ok + "Content-Length: 2\r\nX-Kept: b\r\n\r\nok", kept: true},
 	{name: "G11: what a connection says is its own", answer: ok + "Content-Length: 2\r\nConnection: X-A, Content-Security-Policy\r\nX-A: b\r\nContent-Security-Policy: default-src *\r\nProxy-Connection: a\r\nUpgrade: h2c\r\nTe: trailers\r\n\r\nok",
 		want: ok + "Content-Length: 2\r\n\r\nok", kept: true},
+	{name: "G11: so is what it names of a stream of events", answer: ok + "Content-Length: 2\r\nConnection: Content-Type\r\nContent-Type: text/event-stream\r\n\r\nok",
+		want: ok + "Content-Length: 2\r\n\r\nok", kept: true},
 	{name: "G12: every page may read this", answer: ok + "Content-Length: 2\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\nAccess-Control-Invented: a\r\n\r\nok",
 		want: ok + "Content-Length: 2\r\n\r\nok", kept: true},
 	{name: "G13: the token in a header", answer: ok + "Content-Length: 2\r\nX-Debug: Bearer " + stamped + "\r\n\r\nok", code: "upstream_invalid"},
