@@ -23,7 +23,8 @@ const (
 // fails, but there is no limit on one that moves.
 type conn struct {
 	net.Conn
-	closed func() // told once
+	closed func()                            // told once
+	ask    func() (answered func(), ok bool) // asked for each request in HTTP/2
 
 	once    sync.Once
 	mu      sync.Mutex // guards the fields below, and the order of deadlines

@@ -31,14 +31,16 @@ type connectionEvents struct {
 }
 
 // connections are those that are open on some listeners. They are counted all
-// together and by peer, and what is too much is turned away.
+// together and by peer, and what is too much is turned away. Requests in HTTP/2, of which
+// a connection may have many, are counted in the same way, and have the same limits.
 type connections struct {
 	events connectionEvents
 
 	mu        sync.Mutex // guards the fields below
 	limits    proxy.ConnectionLimits
 	open      map[*conn]struct{}
-	peers     map[netip.Addr]int // what is open by peer, for those that are bounded
+	sockets   tally // of those
+	streams   tally // of requests in HTTP/2
 	lingering int
 	untold    int // turned away since it was last told
 	toldAt    time.Time
@@ -46,7 +48,42 @@ type connections struct {
 }
 
 func newConnections(limits proxy.ConnectionLimits, events connectionEvents) *connections {
-	return &connections{events: events, limits: limits, open: map[*conn]struct{}{}, peers: map[netip.Addr]int{}}
+	return &connections{events: events, limits: limits, open: map[*conn]struct{}{}}
+}
+
+// tally is how many there are of something, in all and by peer. The peer that is not
+// bounded is the zero one.
+type tally struct {
+	all   int
+	peers map[netip.Addr]int
+}
+
+// take counts one more, or says which limit is in its way.
+func (t *tally) take(peer netip.Addr, limits proxy.ConnectionLimits) (limit string) {
+	switch {
+	case t.all >= limits.Connections:
+		return "connections"
+	case peer.IsValid() && t.peers[peer] >= limits.PerPeer:
+		return "per_peer"
+	}
+	t.all++
+	if peer.IsValid() {
+		if t.peers == nil {
+			t.peers = map[netip.Addr]int{}
+		}
+		t.peers[peer]++
+	}
+	return ""
+}
+
+// leave counts one less.
+func (t *tally) leave(peer netip.Addr) {
+	t.all--
+	if peer.IsValid() {
+		if t.peers[peer]--; t.peers[peer] == 0 {
+			delete(t.peers, peer)
+		}
+	}
 }
 
 // connectionEvents are for the log and the metrics.
@@ -142,57 +179,63 @@ func (a *connections) cut() {
 	}
 }
 
-// peerOf is what counts as one peer; false for those that are not bounded.
-func (g *gate) peerOf(c net.Conn) (netip.Addr, bool) {
+// peerOf is what counts as one peer; the zero one for those that are not bounded.
+func (g *gate) peerOf(c net.Conn) netip.Addr {
 	at, isTCP := c.RemoteAddr().(*net.TCPAddr)
 	if !isTCP {
-		return netip.Addr{}, false
+		return netip.Addr{}
 	}
 	addr := at.AddrPort().Addr().Unmap().WithZone("")
 	if addr.IsLoopback() || slices.ContainsFunc(*g.trusted.Load(), func(p netip.Prefix) bool { return p.Contains(addr) }) {
-		return netip.Addr{}, false
+		return netip.Addr{}
 	}
 	if addr.Is6() { // whoever has one address of it has them all
-		return netip.PrefixFrom(addr, 64).Masked().Addr(), true
+		return netip.PrefixFrom(addr, 64).Masked().Addr()
 	}
-	return addr, true
+	return addr
 }
 
 // admit counts a connection, or turns it away and returns nil.
 func (a *connections) admit(g *gate, accepted net.Conn) *conn {
-	peer, bounded := g.peerOf(accepted)
-	a.mu.Lock()
-	limit := ""
-	switch {
-	case len(a.open) >= a.limits.Connections:
-		limit = "connections"
-	case bounded && a.peers[peer] >= a.limits.PerPeer:
-		limit = "per_peer"
-	}
-	if limit != "" {
-		a.mu.Unlock()
-		a.turnAway(g, accepted, limit)
-		return nil
-	}
+	peer := g.peerOf(accepted)
 	c := &conn{Conn: accepted}
+	c.ask = func() (answered func(), ok bool) { return a.ask(g, peer) }
 	c.closed = func() {
 		a.mu.Lock()
 		delete(a.open, c)
-		if bounded {
-			if a.peers[peer]--; a.peers[peer] == 0 {
-				delete(a.peers, peer)
-			}
-		}
+		a.sockets.leave(peer)
 		a.mu.Unlock()
 		a.events.changed(g.name, -1)
 	}
-	a.open[c] = struct{}{}
-	if bounded {
-		a.peers[peer]++
+	a.mu.Lock()
+	limit := a.sockets.take(peer, a.limits)
+	if limit == "" {
+		a.open[c] = struct{}{}
 	}
 	a.mu.Unlock()
+	if limit != "" {
+		a.turnAway(g, accepted, limit)
+		return nil
+	}
 	a.events.changed(g.name, 1)
 	return c
+}
+
+// ask counts a request in HTTP/2 until it is answered, or tells that it is too much.
+func (a *connections) ask(g *gate, peer netip.Addr) (answered func(), ok bool) {
+	a.mu.Lock()
+	limit := a.streams.take(peer, a.limits)
+	a.mu.Unlock()
+	if limit != "" {
+		a.events.shed(g.name)
+		a.tell(g, limit)
+		return nil, false
+	}
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.streams.leave(peer)
+	}, true
 }
 
 // turnAway answers and closes, and never waits: a new socket has room for the

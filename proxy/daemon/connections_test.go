@@ -101,8 +101,8 @@ func TestConnections_BoundsHold(t *testing.T) {
 				for _, c := range open {
 					_ = c.Close()
 				}
-				if len(k.gate.all.open) != 0 || k.open != 0 || len(k.gate.all.peers) != 0 {
-					t.Errorf("when all are closed %d connections and %d peers count", len(k.gate.all.open), len(k.gate.all.peers))
+				if len(k.gate.all.open) != 0 || k.open != 0 || k.gate.all.sockets.all != 0 || len(k.gate.all.sockets.peers) != 0 {
+					t.Errorf("when all are closed %d connections and %d peers count", len(k.gate.all.open), len(k.gate.all.sockets.peers))
 				}
 			})
 		})
@@ -151,5 +151,29 @@ func TestConnections_OneTooManyIsTold(t *testing.T) {
 			}
 			_, _ = again.Close(), more.Close()
 		})
+	}
+}
+
+func TestConnections_RequestsInHTTP2HaveTheSameBounds(t *testing.T) {
+	k := newKnocker(proxy.ConnectionLimits{Connections: 5, PerPeer: 2}, true)
+	peers := map[string]netip.Addr{"one": netip.MustParseAddr("10.0.0.1"), "other": netip.MustParseAddr("10.0.0.2"), "trusted": {}}
+	var under []func()
+	for _, step := range []struct {
+		peer   string
+		wantOK bool
+	}{{"one", true}, {"one", true}, {"one", false}, {"other", true}, {"trusted", true}, {"trusted", true}, {"trusted", false}, {"other", false}} {
+		answered, ok := k.gate.all.ask(k.gate, peers[step.peer])
+		if ok != step.wantOK {
+			t.Errorf("with %d under way, one more of %s: %v, want %v", len(under), step.peer, ok, step.wantOK)
+		}
+		if ok {
+			under = append(under, answered)
+		}
+	}
+	for _, answered := range under {
+		answered()
+	}
+	if all := &k.gate.all.streams; all.all != 0 || len(all.peers) != 0 || k.shed != 3 {
+		t.Errorf("when all are answered %+v count, and %d were shed, want 0 and 3", all, k.shed)
 	}
 }

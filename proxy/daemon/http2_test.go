@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -100,7 +102,7 @@ func TestHTTP2_WhatAConnectionMayCostIsBounded(t *testing.T) {
 		}
 	})
 	f := harness.DialFrames(t, l.Addr().String(), s.client)
-	for setting, want := range map[uint16]uint32{3: 100, 4: 128 << 10, 5: 16 << 10, 6: 28<<10 + 320} {
+	for setting, want := range map[uint16]uint32{3: 100, 4: 64 << 10, 5: 16 << 10, 6: 28<<10 + 320} {
 		if got := f.Settings[setting]; got != want {
 			t.Errorf("setting %d is %d, want %d", setting, got, want)
 		}
@@ -117,6 +119,70 @@ func TestHTTP2_WhatAConnectionMayCostIsBounded(t *testing.T) {
 	f.Ask(2*most+3, false, get("/", "x-long", strings.Repeat("x", 15<<10), "x-longer", strings.Repeat("x", 14<<10))...)
 	if long := f.Answered(2*most + 3); long.Status != http.StatusRequestHeaderFieldsTooLarge && !f.Closed && f.GoneAway == nil {
 		t.Errorf("a head of 29 KiB was answered %d", long.Status)
+	}
+}
+
+// A request counts until its answer was taken, of whichever connection it is.
+func TestHTTP2_RequestsOfAllConnectionsAreBounded(t *testing.T) {
+	l := listenHere(t)
+	s := newStreaming(t, l, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "answer") })
+	s.all.use(proxy.ConnectionLimits{Connections: 2, PerPeer: 2})
+	var stuck [2]*harness.Frames
+	for i := range stuck {
+		stuck[i] = harness.DialFrames(t, l.Addr().String(), s.client)
+		stuck[i].Send(harness.FrameSettings, 0, 0, []byte{0, 4, 0, 0, 0, 0}) // no window to begin with
+		stuck[i].Ask(1, false, get("/")...)
+		stuck[i].Until(func() bool { return stuck[i].Streams[1] != nil && stuck[i].Streams[1].Status == http.StatusOK })
+	}
+	stuck[1].Ask(3, false, get("/")...)
+	if one := stuck[1].Answered(3); one.Reset == nil {
+		t.Errorf("while two are under way, a third was answered %+v", one)
+	}
+	for _, f := range stuck {
+		f.Send(harness.FrameWindowUpdate, 0, 1, []byte{0, 0, 0, 6})
+		if one := f.Answered(1); one.Body != "answer" {
+			t.Errorf("one that had been stuck was answered %+v", one)
+		}
+	}
+	stuck[0].Send(harness.FrameSettings, 0, 0, []byte{0, 4, 0, 0, 255, 255})
+	stuck[0].Ask(3, false, get("/")...)
+	if one := stuck[0].Answered(3); one.Body != "answer" {
+		t.Errorf("when none is under way, another was answered %+v", one)
+	}
+}
+
+func TestHTTP2_BodiesThatNobodyReadsHoldUpNoOther(t *testing.T) {
+	l := listenHere(t)
+	read := make(chan bool)
+	s := newStreaming(t, l, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stuck" {
+			<-read
+		}
+		n, _ := io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprint(w, n)
+	})
+	f := harness.DialFrames(t, l.Addr().String(), s.client)
+	post := func(id uint32, path string, size int) {
+		fields := get(path, "content-length", strconv.Itoa(size))
+		fields[1] = "POST"
+		f.Ask(id, true, fields...)
+		for ; size > 0; size -= 16 << 10 {
+			f.Send(harness.FrameData, map[bool]byte{true: harness.EndStream}[size <= 16<<10], id, make([]byte, min(size, 16<<10)))
+		}
+	}
+	const stuck = 60
+	for i := range uint32(stuck) {
+		post(2*i+1, "/stuck", 64<<10)
+	}
+	post(2*stuck+1, "/", 10)
+	if one := f.Answered(2*stuck + 1); one.Body != "10" {
+		t.Errorf("behind %d bodies that nobody reads, one was answered %+v", stuck, one)
+	}
+	close(read)
+	for i := range uint32(stuck) {
+		if one := f.Answered(2*i + 1); one.Body != "65536" {
+			t.Errorf("one of those was answered %+v later", one)
+		}
 	}
 }
 
