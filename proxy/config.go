@@ -22,7 +22,8 @@ type Config struct {
 }
 
 // ConnectionLimits are how many callers' connections may be open at once. One more
-// is answered with 503, or closed where it is to speak TLS.
+// is answered with 503, or closed where it is to speak TLS. Requests in HTTP/2 under way
+// have the same limits, and one more is reset.
 type ConnectionLimits struct {
 	Connections int `yaml:"connections"` // of all listeners together; default 4096
 	// PerPeer is how many may come from one address, or one /64 of IPv6; default 512.
