@@ -39,11 +39,11 @@ func (u *Upstream) answer(resp *http.Response) error {
 		x.asked = policy.Request{}
 	}
 	for i, location := range x.told["Location"] {
-		if x.sentTo != "" {
+		if x.sentTo == "" {
+			x.told["Location"][i] = u.relocate(location, x.prefix)
+		} else {
 			x.told["Location"][i] = u.relocateThrough(location, x.sentTo)
-			continue
 		}
-		x.told["Location"][i] = u.relocate(location, x.prefix)
 	}
 	if err := readWhole(resp); err != nil {
 		return err

@@ -18,10 +18,10 @@ const (
 	finishTime = 750 * time.Millisecond
 )
 
-// drain lets callers go in peace: for a while every answer closes its
-// connection, which in HTTP/2 is told to go at once, then nothing more is accepted, and what is under way may finish. It is
-// not http.Server.Shutdown's work, which answers no request that was not read when it
-// began, and closes a connection under the next one.
+// drain lets callers go in peace: those in HTTP/2 are told at once, and for a while
+// every answer closes its connection; then nothing more is accepted, and what is under
+// way may finish. It is not http.Server.Shutdown's work, which answers no request that
+// was not read when it began, and closes a connection under the next one.
 func (d *daemon) drain(stops <-chan os.Signal) error {
 	limits := d.config.Proxy.Drain
 	d.log.Info().Dur("delay_ms", limits.Delay).Dur("timeout_ms", limits.Timeout).Msg("draining")
