@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -26,11 +27,15 @@ const (
 // or turn up at its end.
 type answerBody struct {
 	io.ReadCloser
-	resp    *http.Response
-	x       *Exchange
-	waits   *waits // of those who read
-	wait    wait
-	stalled atomic.Bool
+	resp     *http.Response
+	x        *Exchange
+	patience time.Duration
+	stalled  atomic.Bool
+
+	mu    sync.Mutex // guards the fields below
+	asked time.Time  // since when somebody waits; zero: nobody does
+	timer *time.Timer
+	runs  bool // the timer
 }
 
 // watch has the body of an answer watched.
@@ -44,9 +49,9 @@ func (x *Exchange) watch(resp *http.Response) {
 	if b.resp != nil { // that of an attempt before, whose timer may be just about to go off
 		b = new(answerBody)
 	}
-	b.ReadCloser, b.resp, b.x, b.waits = resp.Body, resp, x, x.line.answers
+	b.ReadCloser, b.resp, b.x, b.patience = resp.Body, resp, x, x.line.patience
 	if isEvents(resp.Header) {
-		b.waits = x.line.events
+		b.patience = max(b.patience, idleEvents)
 	}
 	resp.Body = b
 }
@@ -58,9 +63,9 @@ func isEvents(said http.Header) bool {
 
 // Read reads on. Close may be called meanwhile, and is what ends a wait.
 func (b *answerBody) Read(p []byte) (int, error) {
-	b.waits.begin(&b.wait, b)
+	b.begin()
 	n, err := b.ReadCloser.Read(p)
-	b.waits.end(&b.wait)
+	b.end(err != nil)
 	if err == nil {
 		return n, nil
 	}
@@ -68,7 +73,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	switch {
 	case errors.Is(err, io.EOF):
 	case b.stalled.Load():
-		err = &Error{Code: "upstream_timeout", Detail: "nothing came of upstream " + b.x.Upstream + "'s answer for " + b.waits.patience.String(), Err: errReadingAnswer}
+		err = &Error{Code: "upstream_timeout", Detail: "nothing came of upstream " + b.x.Upstream + "'s answer for " + b.patience.String(), Err: errReadingAnswer}
 		b.x.cut = err
 	case b.x.ctx.Err() == nil:
 		b.x.cut = &Error{Code: "upstream_invalid", Detail: "upstream " + b.x.Upstream + " broke its answer off", Err: errReadingAnswer}
@@ -76,10 +81,50 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// tooLong lets go of the upstream's connection, which has the Read under way return.
-func (b *answerBody) tooLong() {
-	b.stalled.Store(true)
-	go func() { _ = b.Close() }() // it waits for the transport
+// begin notes that somebody waits from now on.
+func (b *answerBody) begin() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked = time.Now()
+	switch {
+	case b.timer == nil:
+		b.timer = time.AfterFunc(b.patience, b.look)
+	case !b.runs:
+		b.timer.Reset(b.patience)
+	}
+	b.runs = true
+}
+
+// end notes that nobody does. The timer runs on unless it is for good: to start it with
+// each read, and stop it, would cost more than to look in vain.
+func (b *answerBody) end(good bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked = time.Time{}
+	if good && b.timer != nil {
+		b.timer.Stop()
+		b.runs = false
+	}
+}
+
+// Close lets go of the upstream's connection, unless all of the body was read.
+func (b *answerBody) Close() error {
+	b.end(true)
+	return b.ReadCloser.Close()
+}
+
+// look sees whether somebody has waited for long enough.
+func (b *answerBody) look() {
+	b.mu.Lock()
+	waits, left := !b.asked.IsZero(), b.patience-time.Since(b.asked)
+	if b.runs = waits && left > 0; b.runs {
+		b.timer.Reset(left)
+	}
+	b.mu.Unlock()
+	if waits && left <= 0 {
+		b.stalled.Store(true)
+		_ = b.ReadCloser.Close() // has the Read under way return
+	}
 }
 
 // errReadingAnswer is for the log.

@@ -69,7 +69,7 @@ func scripted(t *testing.T, patience time.Duration, answers ...[]piece) (send fu
 		serving.Wait()
 	})
 	authorizer := &renewable{}
-	line := &Upstream{name: "up", answers: newWaits(patience), events: newWaits(max(patience, idleEvents))}
+	line := &Upstream{name: "up", patience: patience}
 	return func() (*http.Response, *Exchange, error) {
 		req, err := http.NewRequest("GET", "http://up.example/", nil)
 		if err != nil {
@@ -220,7 +220,7 @@ func TestAnswer_OfARefusedTokenIsNotWaitedFor(t *testing.T) {
 
 // TestAnswer_IsWatchedAtNoCost but for a timer, and what that calls.
 func TestAnswer_IsWatchedAtNoCost(t *testing.T) {
-	line, buffer := &Upstream{answers: newWaits(time.Minute)}, make([]byte, 64)
+	line, buffer := &Upstream{patience: time.Minute}, make([]byte, 64)
 	resp := &http.Response{}
 	exchanges := make([]Exchange, 102)
 	got := testing.AllocsPerRun(100, func() {

@@ -24,21 +24,19 @@ import (
 type pool struct {
 	idle time.Duration // that a connection is kept for
 
-	unused  *waits // those that are idle after a request
 	retired atomic.Bool
 	mu      sync.Mutex // guards the field below
 	members map[*member]struct{}
 }
 
 func newPool(idle time.Duration) *pool {
-	return &pool{idle: idle, unused: newWaits(idle), members: map[*member]struct{}{}}
+	return &pool{idle: idle, members: map[*member]struct{}{}}
 }
 
 // member is a connection of a pool. A nil one is in none.
 type member struct {
 	pool  *pool
-	timer *time.Timer // until it is used for the first time
-	wait  wait        // later
+	timer *time.Timer
 
 	turn  chan struct{} // has one element while somebody has the connection, whose the fields below are then
 	conn  net.Conn      // as it is to be closed: with TLS around it
@@ -66,7 +64,6 @@ func (m *member) remove() {
 		return
 	}
 	m.timer.Stop()
-	m.pool.unused.end(&m.wait)
 	m.pool.mu.Lock()
 	defer m.pool.mu.Unlock()
 	delete(m.pool.members, m)
@@ -80,10 +77,7 @@ func (m *member) take(conn net.Conn) {
 		return
 	}
 	m.turn <- struct{}{}
-	if !m.used {
-		m.timer.Stop()
-	}
-	m.pool.unused.end(&m.wait)
+	m.timer.Stop()
 	m.used, m.conn = true, conn
 	if time.Now().Round(0).Sub(m.since.Round(0)) > m.pool.idle {
 		_ = m.conn.Close()
@@ -96,7 +90,7 @@ func (m *member) leave() {
 		return
 	}
 	m.since = time.Now()
-	m.pool.unused.begin(&m.wait, m)
+	m.timer.Reset(m.pool.idle)
 	m.drop()
 	if m.pool.retired.Load() {
 		m.closeIdle()
@@ -109,9 +103,6 @@ func (m *member) drop() {
 		<-m.turn
 	}
 }
-
-// tooLong closes it, without waiting for TLS to take leave.
-func (m *member) tooLong() { go m.closeIdle() }
 
 // closeIdle closes the connection unless somebody has it.
 func (m *member) closeIdle() {

@@ -27,9 +27,7 @@ type Upstream struct {
 	via        via
 
 	limits     LimitsConfig
-	patience   time.Duration    // with callers' bodies that bring nothing
-	answers    *waits           // for a piece of an answer
-	events     *waits           // the same, of a stream of events
+	patience   time.Duration    // with bodies that bring nothing
 	idempotent []policy.Pattern // paths whose requests may be sent twice
 
 	headers        HeadersConfig
@@ -50,8 +48,6 @@ func newUpstream(name string, cfg UpstreamConfig, way *way, pseudonym string) *U
 		way: way, via: newVia(pseudonym),
 		limits:         cfg.Limits,
 		patience:       cfg.Tuning.BodyIdle,
-		answers:        newWaits(cfg.Tuning.BodyIdle),
-		events:         newWaits(max(cfg.Tuning.BodyIdle, idleEvents)),
 		headers:        cfg.Headers,
 		refusesInbound: cfg.InboundAuthorization == "refuse",
 		hasShim:        cfg.TokenShim != nil && *cfg.TokenShim,
