@@ -18,10 +18,10 @@ const (
 	expiryDelay   = time.Second // of the endpoint: who waits for it stands out from what only had no CPU
 	stallTime     = 50 * time.Millisecond
 
-	// expiryLife is nearly the shortest life of which bearerd can renew ahead: it leaves 5 s
-	// between two token requests, and renews at 75 % of the half that it uses, or later.
-	expiryLife  = 14 * time.Second
-	expiryTells = "tokens of 14 s from an endpoint that takes 1 s"
+	// expiryLife is nearly the shortest life of which bearerd can renew ahead in expiryDelay:
+	// it uses half of such a one, and renews at 90 % of that at the latest.
+	expiryLife  = 24 * time.Second
+	expiryTells = "tokens of 24 s from an endpoint that takes 1 s"
 )
 
 // expiry loads who asks for tokens that end all the time, and notes how often each has
