@@ -180,7 +180,7 @@ type counted struct {
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.bytes.Read(p)
 	c.x.sent.Add(int64(n))
-	if errors.Is(err, io.EOF) {
+	if c.bytes.Len() == 0 { // the answer may be here before the transport asks for more
 		c.bytes.Reset(nil) // lets go of the bytes, which the answer may outlive
 		c.x.sentWhole.Store(true)
 	}

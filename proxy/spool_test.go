@@ -91,3 +91,20 @@ func TestIdle_ABodyThatDripsEndsAfterAMinute(t *testing.T) {
 		})
 	}
 }
+
+// The upstream may answer before the transport asks whether there is more.
+func TestSpool_ABodyIsSentWithItsLastByte(t *testing.T) {
+	x := &Exchange{body: body{head: []byte("body"), whole: true}}
+	sending, err := x.openBody()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{false, true} {
+		if _, err := io.ReadFull(sending, make([]byte, 2)); err != nil || x.sentWhole.Load() != want {
+			t.Errorf("after %d bytes (%v) it counts as sent: %v, want %v", 2*i+2, err, x.sentWhole.Load(), want)
+		}
+	}
+	if n, err := sending.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("at its end it has %d bytes more (%v)", n, err)
+	}
+}

@@ -67,7 +67,7 @@ func TestBench_MeasuresEveryContender(t *testing.T) {
 		{expiryTells + ": renewals", bearerdName, 1, 2},
 		{expiryTells + ": the slowest request", bearerdName, 0, 900}, // who waits for a token waits a second
 		{expiryTells + ": the slowest request", oauth2Name, 500, 10_000},
-		{expiryTells + ": requests that took 50ms more than the median", oauth2Name, 1, 1000},
+		{expiryTells + ": requests that took 50ms more than the median", oauth2Name, 0.01, 1000}, // those that a slice ends with are few
 		{"the binary, stripped", bearerdName, 1, 20},
 		{"from exec to the first answer, its token in the store (median)", bearerdName, 1, 10_000},
 	} {
