@@ -197,28 +197,36 @@ func TestPool_RetiredKeepsNothing(t *testing.T) {
 func TestPool_WhatCouldNotBeWrittenIsUnsent(t *testing.T) {
 	address, accepted := serving(t, answerTo(noContent))
 	w := made(t, TransportConfig{Private: true})
-	closes := func() *httptrace.ClientTrace {
+	closing := func() (kept bool, err error) { // the first connection that the request gets
 		first := true
-		return &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		_, err = postTraced(t, w, "http://"+address+"/", &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 			if first {
-				first = false
+				first, kept = false, info.Reused
 				_ = info.Conn.Close()
 			}
-		}}
+		}})
+		return kept, err
 	}
-	if _, err := postTraced(t, w, "http://"+address+"/", closes()); !isUnsent(err) || !mayPass(err) {
+	if kept, err := closing(); kept || !isUnsent(err) || !mayPass(err) {
 		t.Errorf("on a new connection: %v, want it unsent", err)
 	}
+	lost := 0
 	for range 20 {
 		if _, err := post(t, w, "http://"+address+"/"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := postTraced(t, w, "http://"+address+"/", closes()); err != nil && (!isUnsent(err) || !mayPass(err)) {
-			t.Errorf("on a kept connection: %v, want another tried, or it unsent", err)
+		kept, err := closing()
+		switch {
+		case kept && err != nil:
+			t.Errorf("on a kept connection: %v, want another tried", err)
+		case !kept && (!isUnsent(err) || !mayPass(err)):
+			t.Errorf("on a new connection: %v, want it unsent", err)
+		case !kept: // net/http keeps none whose writer had no CPU for 50 ms
+			lost++
 		}
 	}
-	if n := accepted.Load(); n < 22 {
-		t.Errorf("%d connections, want another one after each that was closed", n)
+	if n := accepted.Load(); n < 22 || n > 22 && lost == 0 {
+		t.Errorf("%d connections, %d of which were not kept; want 22", n, lost)
 	}
 }
 

@@ -55,7 +55,11 @@ func hangUp(callers []*caller) {
 // many were answered. Anything but a 200 is an error. A rate is how many requests a
 // second they begin together; 0: as many as are answered.
 func load(callers []*caller, during time.Duration, rate int) (answered int, took *histogram, err error) {
-	begin := time.Now()
+	return loadFrom(time.Now(), callers, during, rate)
+}
+
+// loadFrom is load, but that the first requests at a rate were due then.
+func loadFrom(begin time.Time, callers []*caller, during time.Duration, rate int) (answered int, took *histogram, err error) {
 	until := begin.Add(during)
 	var group sync.WaitGroup
 	for i, c := range callers {

@@ -92,10 +92,10 @@ func (c *contender) loadUntil(enough func() bool, more time.Duration) (*histogra
 	if _, _, err := load(callers[:1], 1, 0); err != nil { // waits for the first token
 		return nil, err
 	}
-	all := new(histogram)
-	for last := false; !last; {
+	all, begin := new(histogram), time.Now()
+	for last := false; !last; begin = begin.Add(more) { // what was due while the one before was late is late, too
 		last = enough()
-		_, took, err := load(callers, more, expiryRate)
+		_, took, err := loadFrom(begin, callers, more, expiryRate)
 		if err != nil {
 			return nil, err
 		}
