@@ -46,7 +46,7 @@ func (l ListenerConfig) sites(upstreams map[string]UpstreamConfig) sites {
 // write http as well: what is https they send through no proxy but in a tunnel, and
 // bearerd could put no token on that.
 func writtenOrigins(base *url.URL) []string {
-	port := cmp.Or(base.Port(), map[string]string{"http": "80", "https": "443"}[base.Scheme])
+	port := portOf(base)
 	host := strings.ToLower(strings.TrimSuffix(base.Host, ":"+base.Port()))
 	origins := []string{"http://" + host + ":" + port}
 	if base.Scheme == "https" {

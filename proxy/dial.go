@@ -75,11 +75,7 @@ func (d *dialer) proxyOf(req *http.Request) (*url.URL, error) {
 	}
 	through, err := d.egress(req)
 	if through != nil && err == nil {
-		port := through.Port()
-		if port == "" {
-			port = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}[through.Scheme]
-		}
-		address := net.JoinHostPort(strings.ToLower(through.Hostname()), port)
+		address := net.JoinHostPort(strings.ToLower(through.Hostname()), portOf(through))
 		d.mu.Lock()
 		tunnels, known := d.proxies[address]
 		d.proxies[address] = (tunnels || !known) && (req.URL.Scheme == "https" || strings.HasPrefix(through.Scheme, "socks5"))

@@ -19,7 +19,7 @@
 //	             stream.go     a large one streams, and is lent to one attempt at a time
 //	forward    upstream.go   httputil.ReverseProxy, and inside it:
 //	  rewrite    rewrite.go    what the upstream is told; cannot fail
-//	               headers.go     what ends here of a caller's headers
+//	               headers.go     what goes on of a caller's headers, and what ends here
 //	  consent    consent.go    one that Globus wants of a service account is granted
 //	  authorize  authorize.go  the credential, after checking where the request goes
 //	  breaker    breaker.go    an upstream that keeps failing is left alone
@@ -36,7 +36,9 @@
 //	  answer     answer.go     what the caller is told
 //	             answer_body.go its body, for as long as something comes of it
 //	             truncated.go   one cut short is an error to every caller
+//	             taken.go       one that is not taken ends, in HTTP/2 alone
 //	finish     chain.go      the Observers hear of it, once; a panic is answered for
+//	             linger.go     a body that was answered before its end
 //
 // chain.go holds the steps in order. Each returns an error or lets the request
 // on; errors.go alone writes an error of bearerd's own. A request sees one

@@ -219,7 +219,7 @@ func checkOrigin(text string) (want string, ok bool) {
 		return want, false
 	}
 	want = u.Scheme + "://" + host
-	if port != "" && port != map[string]string{"http": "80", "https": "443"}[u.Scheme] { // which they leave out
+	if port != "" && port != usualPorts[u.Scheme] { // which they leave out
 		want += ":" + port
 	}
 	return want, text == want

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"maps"
 	"net"
 	"net/http"
@@ -156,14 +157,14 @@ func (t *table) closeUnused(next *table) {
 	}
 }
 
+// usualPorts are those that a URL may leave out, by its scheme.
+var usualPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
+
+// portOf is the port that a URL leads to.
+func portOf(u *url.URL) string { return cmp.Or(u.Port(), usualPorts[u.Scheme]) }
+
 // originOf is where a URL leads: scheme, host and port, the last never omitted.
-func originOf(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return u.Scheme + "://" + hostName(u.Host) + ":" + port
-}
+func originOf(u *url.URL) string { return u.Scheme + "://" + hostName(u.Host) + ":" + portOf(u) }
 
 // Origin is where a URL of the configuration leads: scheme, host and port. ""
 // for what is no URL.

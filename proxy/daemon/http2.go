@@ -27,19 +27,19 @@ func serveStreams(server *http.Server, outer *tls.Conn, handler http.Handler) {
 	_ = streams.ServeTLS(nil, "", "") // sets HTTP/2 up, and ends for want of a certificate
 	if c := connOf(outer); c != nil {
 		c.setStreams(sync.OnceFunc(func() { _ = streams.Shutdown(context.Background()) })) // it waits for nothing
-		handler = counted{handler, c}
+		handler = bounded{handler, c}
 	}
 	streams.TLSNextProto["h2"](server, outer, handler)
 }
 
-// counted is the handler of one connection in HTTP/2. A request that is too much is
+// bounded is the handler of one connection in HTTP/2. A request that is too much is
 // reset, as an answer may be the very thing that gets stuck.
-type counted struct {
+type bounded struct {
 	http.Handler
 	conn *conn
 }
 
-func (h counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h bounded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answered, ok := h.conn.ask()
 	if !ok {
 		panic(http.ErrAbortHandler)
@@ -51,7 +51,7 @@ func (h counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // BaseContext is for net/http, which asks the handler that it made for what belongs to
 // the connection.
-func (h counted) BaseContext() context.Context {
+func (h bounded) BaseContext() context.Context {
 	if own, ok := h.Handler.(interface{ BaseContext() context.Context }); ok {
 		return own.BaseContext()
 	}
