@@ -40,7 +40,6 @@ type dialer struct {
 	private  bool
 	settings *tls.Config   // to the servers
 	patience time.Duration // that a write may take
-	pool     *pool         // of what it opens; nil for none
 
 	mu sync.Mutex // guards the field below
 	// proxies are forward proxies by host:port, which may be anywhere, as the
@@ -48,11 +47,11 @@ type dialer struct {
 	proxies map[string]bool
 }
 
-func newDialer(cfg TransportConfig, p *pool) *dialer {
+func newDialer(cfg TransportConfig) *dialer {
 	d := &dialer{
 		Dialer: net.Dialer{Timeout: cfg.Tuning.Dial, Resolver: cfg.Resolver},
 		egress: cfg.Egress, private: cfg.Private, settings: &tls.Config{}, patience: cfg.Tuning.BodyIdle,
-		pool: p, proxies: map[string]bool{},
+		proxies: map[string]bool{},
 	}
 	if cfg.TLS != nil {
 		d.settings = cfg.TLS.Clone()
@@ -93,14 +92,19 @@ func (d *dialer) isProxy(address string) (known, tunnels bool) {
 	return known, tunnels
 }
 
-// dial connects to a server or forward proxy by its host:port.
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// open connects to a host:port, which may be anywhere or has to be public.
+func (d *dialer) open(ctx context.Context, network, address string, anywhere bool) (net.Conn, error) {
 	one := d.Dialer
-	known, tunnels := d.isProxy(address)
-	if !d.private && !known {
+	if !anywhere {
 		one.ControlContext = onlyPublic
 	}
-	opened, err := one.DialContext(ctx, network, address)
+	return one.DialContext(ctx, network, address)
+}
+
+// dial connects to a server or forward proxy by its host:port.
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	known, tunnels := d.isProxy(address)
+	opened, err := d.open(ctx, network, address, d.private || known)
 	if err != nil {
 		return nil, err
 	}
@@ -108,9 +112,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if tunnels {
 		out.first = d.Timeout
 	}
-	made := newEarly(out)
-	d.pool.add(made, d.Timeout) // in which there may be a handshake
-	return made, nil
+	return newEarly(out), nil
 }
 
 // dialTLS connects with TLS, all within the time to connect. To a forward proxy

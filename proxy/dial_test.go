@@ -127,7 +127,7 @@ func answerTo(say func(*http.Request) string) func(net.Conn) {
 func noContent(*http.Request) string { return "HTTP/1.1 204 No Content\r\n\r\n" }
 
 // post sends a request by a wire and lets go of the answer.
-func post(t *testing.T, w *wire, target string) (*http.Response, error) {
+func post(t *testing.T, w wire, target string) (*http.Response, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "POST", target, strings.NewReader("a body"))
 	if err != nil {
@@ -141,7 +141,7 @@ func post(t *testing.T, w *wire, target string) (*http.Response, error) {
 	return resp, err
 }
 
-func made(t *testing.T, cfg TransportConfig) *wire {
+func made(t *testing.T, cfg TransportConfig) wire {
 	w := newWire(cfg)
 	t.Cleanup(w.retire)
 	return w
@@ -156,8 +156,8 @@ func TestDial_NoNameLeadsWhereItsAddressCouldNot(t *testing.T) {
 	_, port, _ := net.SplitHostPort(address)
 	refused := 0
 	for _, found := range []string{"127.0.0.1", "127.8.8.8", "169.254.169.254", "10.1.2.3", "100.100.100.200", "0.0.0.0", "198.18.0.1", "::1", "fe80::1", "fd00:ec2::254", "64:ff9b::a9fe:a9fe", "::ffff:127.0.0.1"} {
-		w := made(t, TransportConfig{Resolver: Resolving(t, found)})
 		for _, scheme := range []string{"http", "https"} {
+			w := made(t, TransportConfig{Resolver: Resolving(t, found)})
 			_, err := post(t, w, scheme+"://api.example.org:"+port+"/")
 			if !errors.Is(err, credentials.ErrAddressRefused) || !isUnsent(err) || mayPass(err) {
 				t.Errorf("%s to a name at %s: %v, want the address refused", scheme, found, err)
@@ -186,11 +186,11 @@ func TestDial_TheForwardProxyMayBeAnywhere(t *testing.T) {
 		}
 		return noContent(r)
 	}))
-	w := made(t, TransportConfig{Egress: through(address), Resolver: Resolving(t, "127.0.0.1")})
-	if _, err := post(t, w, "http://api.example.org/a"); err != nil {
+	by := TransportConfig{Egress: through(address), Resolver: Resolving(t, "127.0.0.1")}
+	if _, err := post(t, made(t, by), "http://api.example.org/a"); err != nil {
 		t.Errorf("through a forward proxy on this machine: %v", err)
 	}
-	if _, err := post(t, w, "https://api.example.org/a"); !isUnsent(err) || errors.Is(err, errAddressRefused) {
+	if _, err := post(t, made(t, by), "https://api.example.org/a"); !isUnsent(err) || errors.Is(err, errAddressRefused) {
 		t.Errorf("a tunnel that the forward proxy refuses: %v, want unsent", err)
 	}
 	if got := strings.Join(asked, ", "); got != "POST http://api.example.org/a, CONNECT api.example.org:443" || accepted.Load() != 2 {
@@ -203,10 +203,11 @@ func TestDial_TheForwardProxyMayBeAnywhere(t *testing.T) {
 		}
 		return &url.URL{Scheme: "http", Host: address}, nil
 	}
-	w = made(t, TransportConfig{Egress: some, Resolver: Resolving(t, "127.0.0.1")})
+	by.Egress = some
+	proxied, direct := made(t, by), made(t, by)
 	for range 2 {
-		_, _ = post(t, w, "http://api.example.org/a")
-		if _, err := post(t, w, "http://direct.example.org/a"); !errors.Is(err, errAddressRefused) {
+		_, _ = post(t, proxied, "http://api.example.org/a")
+		if _, err := post(t, direct, "http://direct.example.org/a"); !errors.Is(err, errAddressRefused) {
 			t.Errorf("past the forward proxy: %v, want the address refused", err)
 		}
 	}

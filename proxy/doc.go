@@ -27,12 +27,17 @@
 //	               fault.go      what went wrong, as far as it matters to that
 //	  transport  way.go        how requests get to one upstream, kept over reloads:
 //	               places.go      how many may be on their way at once
-//	               wire.go        its connections, and whether it heard of a request
-//	               trip.go        what the transport may try again by itself
-//	               dial.go        how they are opened, and where they may lead
-//	               early.go       what comes over one before the request is whole
-//	               transport.go   what they are like
-//	               egress.go      the way out, straight or through a forward proxy
+//	               wire.go        its connections, and whether it heard of a request:
+//	               http1.go       those that are kept, and who gets which
+//	                 http1_conn.go  one request and its answer over one
+//	                 socket.go      beneath TLS: whether anything left, and until when to read
+//	                 connect.go     how they are opened, straight or through a forward proxy
+//	               http2.go       those of an upstream that may speak HTTP/2, by net/http
+//	                 transport.go   what that is like, for upstreams and token endpoints
+//	                 trip.go        what it may try again by itself
+//	                 early.go       what comes over one before the request is whole
+//	               dial.go        where they may lead
+//	               egress.go      the forward proxy, if any
 //	  answer     answer.go     what the caller is told
 //	             answer_body.go its body, for as long as something comes of it
 //	             truncated.go   one cut short is an error to every caller

@@ -9,10 +9,6 @@ import (
 	"time"
 )
 
-// lastWords is how long an answer may take to be read that came before the connection
-// broke under the request.
-const lastWords = time.Second
-
 // alertBytes is longer than what TLS writes by itself, such as at the end of a
 // connection, and shorter than the head of any request.
 const alertBytes = 64
@@ -24,9 +20,7 @@ type early struct {
 	net.Conn
 	once sync.Once
 	over chan struct{} // closed when there is no more to read
-	sent atomic.Int64  // writes longer than alertBytes
-
-	*member
+	sent atomic.Int64  // writes longer than alertBytes, with one under way
 }
 
 func newEarly(c net.Conn) *early { return &early{Conn: c, over: make(chan struct{})} }
@@ -40,9 +34,12 @@ func (c *early) Read(p []byte) (int, error) {
 }
 
 func (c *early) Write(p []byte) (int, error) {
+	if len(p) > alertBytes {
+		c.sent.Add(1) // while it is being written, who reads cannot know
+	}
 	n, err := c.Conn.Write(p)
-	if n > alertBytes {
-		c.sent.Add(1)
+	if n == 0 && len(p) > alertBytes {
+		c.sent.Add(-1)
 	}
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		timer := time.NewTimer(lastWords)
@@ -57,6 +54,5 @@ func (c *early) Write(p []byte) (int, error) {
 
 func (c *early) Close() error {
 	c.once.Do(func() { close(c.over) })
-	c.remove()
 	return c.Conn.Close()
 }

@@ -65,7 +65,6 @@ type Exchange struct {
 	told     http.Header // what the upstream's answer says; nil once the caller is told
 	used     bool        // an attempt has the outbound request, and may still read it
 	sending  counted     // the body, of the first attempt
-	trip     trip        // likewise
 	answer   answerBody  // likewise
 	cut      error       // why the last attempt's broke off, if it was not for the caller's leaving
 

@@ -73,7 +73,7 @@ var hostiles = []hostile{
 	{name: "G7: another version", answer: "HTTP/3.9 200 OK\r\nContent-Length: 2\r\n\r\nok", want: ok + "Content-Length: 2\r\n\r\nok", kept: true},
 	{name: "G7: an empty line first", answer: "\r\n" + ok + "Content-Length: 2\r\n\r\nok", code: "upstream_invalid"},
 	{name: "G7: half a head", answer: ok + "Content-Length: 2\r\n", closes: true, code: "upstream_unreachable"},
-	{name: "G7: half a line", answer: ok + "Content-Le", closes: true, code: "upstream_invalid"},
+	{name: "G7: half a line", answer: ok + "Content-Le", closes: true, code: "upstream_unreachable"},
 	{name: "G7: a status line alone", answer: ok, closes: true, code: "upstream_unreachable"},
 	{name: "G7: nothing at all", answer: "", closes: true, code: "upstream_unreachable"},
 	{name: "G7: a page without a head", answer: "<html>Set-Cookie: a=b</html>\r\n\r\n", closes: true, code: "upstream_invalid"},

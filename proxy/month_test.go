@@ -232,8 +232,7 @@ func (m *month) reload() {
 	bindings := cfg.Bind(rules, mistakes{m.t})
 	if m.proxy == nil {
 		m.proxy = New(cfg, deps, bindings)
-		l := m.proxy.table.Load().upstreams["transfer"].way.wire.link.Load()
-		l.DialContext = dialed(l.pool, m.transfer.dial)
+		connectBy(m.proxy.table.Load().upstreams["transfer"].way.wire, m.transfer.dial)
 	} else {
 		m.proxy.Reload(cfg, deps, bindings)
 		m.reloads++

@@ -36,8 +36,7 @@ func proxyInMemory(t *testing.T, upstream http.HandlerFunc) *Proxy {
 	t.Cleanup(p.Close)
 	served := newPipes()
 	served.serve(t, upstream)
-	l := p.table.Load().upstreams["up"].way.wire.link.Load()
-	l.DialContext = dialed(l.pool, served.dial)
+	connectBy(p.table.Load().upstreams["up"].way.wire, served.dial)
 	return p
 }
 

@@ -38,23 +38,12 @@ type TransportConfig struct {
 // wanted (a pool of such connections costs less), TLS 1.2 or newer, no transparent
 // decompression, no redirects, no forward proxy but egress, and no connection to
 // an address that is not public unless they are private.
-func NewTransport(cfg TransportConfig) *http.Transport { return newTransport(cfg, nil) }
-
-// newTransport is NewTransport, but that idle connections are the pool's to close, if
-// there is one.
-func newTransport(cfg TransportConfig, p *pool) *http.Transport {
-	cfg.Tuning.fill()
-	if cfg.Idle == 0 {
-		cfg.Idle = maxIdle
-	}
+func NewTransport(cfg TransportConfig) *http.Transport {
+	cfg.fill()
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(cfg.Tuning.HTTP2)
-	d := newDialer(cfg, p)
-	all, idle := cfg.Idle, cfg.Tuning.Idle
-	if p != nil { // 0 is no bound; one for each host closes no connection but one that comes back
-		all, idle = 0, 0
-	}
+	d := newDialer(cfg)
 	return &http.Transport{
 		Proxy:                  d.proxyOf,
 		DialContext:            d.dial,
@@ -62,14 +51,21 @@ func newTransport(cfg TransportConfig, p *pool) *http.Transport {
 		TLSClientConfig:        d.settings, // inside a tunnel through a forward proxy
 		TLSHandshakeTimeout:    cfg.Tuning.Dial,
 		DisableCompression:     true,
-		MaxIdleConns:           all,
+		MaxIdleConns:           cfg.Idle,
 		MaxIdleConnsPerHost:    cfg.Idle,
-		IdleConnTimeout:        idle,
+		IdleConnTimeout:        cfg.Tuning.Idle,
 		ResponseHeaderTimeout:  cfg.Tuning.ResponseHeader,
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: maxResponseHeader,
 		Protocols:              protocols,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: cfg.Tuning.BodyIdle},
+	}
+}
+
+func (c *TransportConfig) fill() {
+	c.Tuning.fill()
+	if c.Idle == 0 {
+		c.Idle = maxIdle
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // breaker of where it leads. Each of them outlives a reload that leaves alone what
 // it is made of.
 type way struct {
-	wire    *wire
+	wire    wire
 	places  *places
 	breaker *breaker
 	made    makings // what wire was made of

@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -16,71 +14,19 @@ const minIdle = 500 * time.Millisecond
 
 // wire is one upstream's connections: a RoundTripper whose errors say, by isUnsent,
 // whether the upstream heard of the request.
-type wire struct {
-	link atomic.Pointer[link]
-
-	mu  sync.Mutex // guards the field below and what is stored in link
-	cfg TransportConfig
+type wire interface {
+	http.RoundTripper
+	// retire is for a wire that no new request will take: idle connections close, and
+	// the others as soon as they are left.
+	retire()
 }
 
-// link is a transport and the pool of its connections; nil where they may be of
-// HTTP/2, of which the transport takes care.
-type link struct {
-	*http.Transport
-	pool *pool
-}
-
-func newWire(cfg TransportConfig) *wire {
-	cfg.Tuning.fill()
-	w := &wire{cfg: cfg}
-	w.link.Store(newLink(cfg))
-	return w
-}
-
-func newLink(cfg TransportConfig) *link {
-	var p *pool
-	if !cfg.Tuning.HTTP2 {
-		p = newPool(cfg.Tuning.Idle)
+func newWire(cfg TransportConfig) wire {
+	cfg.fill()
+	if cfg.Tuning.HTTP2 {
+		return newHTTP2(cfg)
 	}
-	return &link{newTransport(cfg, p), p}
-}
-
-// closeUsed closes the connections that are idle after a request.
-func (l *link) closeUsed() {
-	if l.pool == nil {
-		l.CloseIdleConnections()
-		return
-	}
-	l.pool.closeUsed()
-}
-
-// retire closes all that are idle, and for good: those in use close when they are left.
-func (l *link) retire() {
-	if l.pool == nil {
-		l.CloseIdleConnections()
-		return
-	}
-	l.pool.retire()
-}
-
-func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
-	t, followed := follow(req)
-	l := w.link.Load()
-	resp, err := l.RoundTrip(followed)
-	if err != nil {
-		t.fail()
-		broke := faultOf(err) == faultBroken
-		if broke && t.kept {
-			l.closeUsed() // the others are as old, and would break under the next attempt
-		}
-		if !t.connected.Load() || broke && t.sentNothing() || isRefusedCertificate(err) {
-			err = &unsentError{err}
-		}
-		return nil, err
-	}
-	t.end()
-	w.learn(resp)
-	return resp, nil
+	return newHTTP1(cfg)
 }
 
 // isRefusedCertificate reports whether the upstream turned bearerd's certificate, or
@@ -91,25 +37,14 @@ func isRefusedCertificate(err error) bool {
 	return errors.As(err, &alert) && alert.Op == "remote error" && strings.Contains(alert.Err.Error(), "certificate")
 }
 
-// learn heeds an upstream that announces to close idle connections earlier than
-// they would be let go of here: a request that meets its closing is lost, and of
-// some nobody could tell. Those opened so far are not used again.
-func (w *wire) learn(resp *http.Response) {
+// announcedIdle is how long a connection may be kept by what an answer in HTTP/1 says of
+// that, if it says anything.
+func announcedIdle(resp *http.Response) (time.Duration, bool) {
 	announced := resp.Header["Keep-Alive"]
 	if len(announced) == 0 || resp.ProtoMajor != 1 {
-		return
+		return 0, false
 	}
-	idle, ok := idleOf(announced[0])
-	if !ok {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if idle >= w.cfg.Tuning.Idle {
-		return
-	}
-	w.cfg.Tuning.Idle = idle
-	w.link.Swap(newLink(w.cfg)).retire()
+	return idleOf(announced[0])
 }
 
 // idleOf is how long a connection may be kept whose server says Keep-Alive:
@@ -129,6 +64,3 @@ func idleOf(announced string) (time.Duration, bool) {
 	}
 	return 0, false
 }
-
-// retire is for a wire that no request will take any more.
-func (w *wire) retire() { w.link.Load().retire() }

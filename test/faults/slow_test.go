@@ -70,7 +70,7 @@ func TestSlow_AnswersAreWaitedForWhileTheyMove(t *testing.T) {
 		{"half a head, and a reset", script{steps: []string{okHead}, reset: true},
 			"502 upstream_unreachable", 2, "502 outcome_unknown", 1, ""},
 		{"half a line of a head, and the end", script{steps: []string{okHead + "Content-Le"}, close: true},
-			"502 upstream_invalid", 1, "502 upstream_invalid", 1, ""}, // which net/http tells from no other nonsense
+			"502 upstream_unreachable", 2, "502 outcome_unknown", 1, ""},
 		{"something that is not HTTP", script{steps: []string{"SSH-2.0-OpenSSH_9.2\r\n\r\n"}, close: true},
 			"502 upstream_invalid", 1, "502 upstream_invalid", 1, ""},
 		{"a body in drops", script{steps: strings.SplitAfter(tenBytes+"0123456789", "\r\n\r\n"), pause: 500 * time.Millisecond},

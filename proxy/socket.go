@@ -1,0 +1,153 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// socket is a connection to an upstream in HTTP/1, beneath TLS. It knows whether
+// anything of a request was written, and when reading is to end.
+type socket struct {
+	*outbound
+	sent    atomic.Bool // something was written since it was cleared, or is being
+	glances bool        // reads wait for nothing
+	glance  glance
+
+	reading sync.Mutex // guards the fields below and read deadlines
+	awaits  bool       // the head of an answer
+	due     time.Time  // when reading ends; zero: never
+	set     time.Time  // the deadline. It is due or earlier: to move it for each answer costs more than to find once in a while that it was too early
+}
+
+func newSocket(out *outbound) *socket {
+	s := &socket{outbound: out}
+	s.glance.init(out.Conn)
+	return s
+}
+
+func (s *socket) Write(p []byte) (int, error) {
+	before := s.sent.Swap(true) // while it is being written, who reads cannot know
+	n, err := s.outbound.Write(p)
+	if n == 0 {
+		s.sent.Store(before)
+	}
+	return n, err
+}
+
+// await is for when the head of an answer is to be read, within so long; 0: there is no
+// bound yet.
+func (s *socket) await(patience time.Duration) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.awaits = true
+	s.bound(patience)
+}
+
+// hurry bounds how long is still waited for the head of an answer that is being read.
+func (s *socket) hurry(patience time.Duration) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if s.awaits {
+		s.bound(patience)
+	}
+}
+
+// bound has reading end so much later. The caller holds reading.
+func (s *socket) bound(patience time.Duration) {
+	if patience == 0 {
+		s.due = time.Time{}
+		return
+	}
+	s.due = time.Now().Add(patience)
+	if s.set.IsZero() || s.due.Before(s.set) {
+		s.move()
+	}
+}
+
+// move sets the deadline. The caller holds reading.
+func (s *socket) move() {
+	s.set = s.due
+	_ = s.Conn.SetReadDeadline(s.set) // fails where Read does
+}
+
+// SetReadDeadline sets when reading ends, for who has the connection before there is a
+// request.
+func (s *socket) SetReadDeadline(t time.Time) error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.due, s.set = t, t
+	return s.Conn.SetReadDeadline(t)
+}
+
+// SetDeadline sets both deadlines.
+func (s *socket) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
+}
+
+// arrived is for when the head was read.
+func (s *socket) arrived() {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.awaits, s.due = false, time.Time{}
+}
+
+// wasEarly reports whether reading ended before it was due. If so, it may go on.
+func (s *socket) wasEarly() bool {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if !s.due.IsZero() && !time.Now().Before(s.due) {
+		return false
+	}
+	s.move()
+	return true
+}
+
+func (s *socket) Read(p []byte) (n int, err error) {
+	for {
+		if s.glances {
+			n, err = s.readNow(p)
+		} else {
+			n, err = s.Conn.Read(p)
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !s.wasEarly() {
+			return n, err
+		}
+	}
+}
+
+// isQuiet reports whether a connection, whose socket this is, is open and nothing has
+// come over it that was not read. It waits for nothing. What has come is lost.
+func (s *socket) isQuiet(over net.Conn) bool {
+	var one [1]byte
+	s.glances = true
+	n, err := over.Read(one[:])
+	s.glances = false
+	return n == 0 && errors.Is(err, errNothingCame)
+}
+
+// readWithin reads what comes within so long. It returns errNothingCame if nothing
+// does.
+func (s *socket) readWithin(patience time.Duration, p []byte) (int, error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	_ = s.Conn.SetReadDeadline(time.Now().Add(patience))
+	n, err := s.Conn.Read(p)
+	_ = s.Conn.SetReadDeadline(s.set)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errNothingCame
+	}
+	return n, err
+}
+
+// errNothingCame has the form of a timeout, after which TLS can be read on.
+var errNothingCame error = nothingCame{}
+
+type nothingCame struct{}
+
+func (nothingCame) Error() string   { return "nothing has come" }
+func (nothingCame) Timeout() bool   { return true }
+func (nothingCame) Temporary() bool { return true }
