@@ -4,9 +4,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -30,12 +29,6 @@ type answerBody struct {
 	resp     *http.Response
 	x        *Exchange
 	patience time.Duration
-	stalled  atomic.Bool
-
-	mu    sync.Mutex // guards the fields below
-	asked time.Time  // since when somebody waits; zero: nobody does
-	timer *time.Timer
-	runs  bool // the timer
 }
 
 // watch has the body of an answer watched.
@@ -46,12 +39,18 @@ func (x *Exchange) watch(resp *http.Response) {
 		return
 	}
 	b := &x.answer
-	if b.resp != nil { // that of an attempt before, whose timer may be just about to go off
+	if b.resp != nil { // that of an attempt before
 		b = new(answerBody)
 	}
-	b.ReadCloser, b.resp, b.x, b.patience = resp.Body, resp, x, x.line.patience
+	b.resp, b.x, b.patience = resp, x, x.line.patience
 	if isEvents(resp.Header) {
 		b.patience = max(b.patience, idleEvents)
+	}
+	if own, ok := resp.Body.(*http1Body); ok {
+		own.patience = b.patience
+		b.ReadCloser = own
+	} else {
+		b.ReadCloser = &timedBody{ReadCloser: resp.Body, patience: b.patience}
 	}
 	resp.Body = b
 }
@@ -61,70 +60,22 @@ func isEvents(said http.Header) bool {
 	return strings.HasPrefix(strings.ToLower(said.Get("Content-Type")), "text/event-stream")
 }
 
-// Read reads on. Close may be called meanwhile, and is what ends a wait.
 func (b *answerBody) Read(p []byte) (int, error) {
-	b.begin()
 	n, err := b.ReadCloser.Read(p)
-	b.end(err != nil)
 	if err == nil {
 		return n, nil
 	}
 	b.resp.Trailer = nil
 	switch {
 	case errors.Is(err, io.EOF):
-	case b.stalled.Load():
+	case b.x.ctx.Err() != nil:
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = &Error{Code: "upstream_timeout", Detail: "nothing came of upstream " + b.x.Upstream + "'s answer for " + b.patience.String(), Err: errReadingAnswer}
 		b.x.cut = err
-	case b.x.ctx.Err() == nil:
+	default:
 		b.x.cut = &Error{Code: "upstream_invalid", Detail: "upstream " + b.x.Upstream + " broke its answer off", Err: errReadingAnswer}
 	}
 	return n, err
-}
-
-// begin notes that somebody waits from now on.
-func (b *answerBody) begin() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.asked = time.Now()
-	switch {
-	case b.timer == nil:
-		b.timer = time.AfterFunc(b.patience, b.look)
-	case !b.runs:
-		b.timer.Reset(b.patience)
-	}
-	b.runs = true
-}
-
-// end notes that nobody does. The timer runs on unless it is for good: to start it with
-// each read, and stop it, would cost more than to look in vain.
-func (b *answerBody) end(good bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.asked = time.Time{}
-	if good && b.timer != nil {
-		b.timer.Stop()
-		b.runs = false
-	}
-}
-
-// Close lets go of the upstream's connection, unless all of the body was read.
-func (b *answerBody) Close() error {
-	b.end(true)
-	return b.ReadCloser.Close()
-}
-
-// look sees whether somebody has waited for long enough.
-func (b *answerBody) look() {
-	b.mu.Lock()
-	waits, left := !b.asked.IsZero(), b.patience-time.Since(b.asked)
-	if b.runs = waits && left > 0; b.runs {
-		b.timer.Reset(left)
-	}
-	b.mu.Unlock()
-	if waits && left <= 0 {
-		b.stalled.Store(true)
-		_ = b.ReadCloser.Close() // has the Read under way return
-	}
 }
 
 // errReadingAnswer is for the log.

@@ -124,7 +124,7 @@ func (c *http1Conn) why(err error) error {
 func (c *http1Conn) ask() (*http.Response, error) {
 	patience := c.pool.tuning.ResponseHeader
 	if isWhole(c.req) {
-		err := c.write(c.req, atOnce{c.out})
+		err := c.writeWhole(c.req)
 		if err != nil {
 			if !c.socket.sent.Load() {
 				return nil, err
@@ -194,7 +194,15 @@ func (c *http1Conn) send(u *upload, req *http.Request) {
 	}
 }
 
-// write writes a request, all of it.
+// writeWhole writes a request whose body is here as a whole, if it fits by one write.
+func (c *http1Conn) writeWhole(req *http.Request) error {
+	if c.isPlainly(req) {
+		return c.writePlainly(req)
+	}
+	return c.write(req, atOnce{c.out})
+}
+
+// write writes a request.
 func (c *http1Conn) write(req *http.Request, to io.Writer) error {
 	write := req.Write
 	if c.through != nil {
@@ -255,7 +263,7 @@ func (c *http1Conn) answer() (*http.Response, error) {
 		}
 		if resp.StatusCode < 100 || resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
 			c.headers = -1
-			c.socket.arrived()
+			c.socket.within(0)
 			return resp, nil
 		}
 	}
@@ -268,6 +276,7 @@ func (c *http1Conn) end() {
 		c.close()
 		return
 	}
+	c.socket.within(0)
 	c.req, c.upload, c.stay = nil, nil, nil
 	c.pool.put(c)
 }
@@ -287,8 +296,9 @@ func (u *upload) isDone() bool {
 // http1Body is the body of an answer.
 type http1Body struct {
 	io.ReadCloser
-	conn atomic.Pointer[http1Conn] // nil when it was read to its end, or closed
-	end  error                     // what every Read returns since then
+	patience time.Duration             // that a read may take; 0: any
+	conn     atomic.Pointer[http1Conn] // nil when it was read to its end, or closed
+	end      error                     // what every Read returns since then
 }
 
 func (b *http1Body) Read(p []byte) (int, error) {
@@ -296,6 +306,7 @@ func (b *http1Body) Read(p []byte) (int, error) {
 	if c == nil {
 		return 0, cmp.Or(b.end, http.ErrBodyReadAfterClose)
 	}
+	c.socket.within(b.patience)
 	n, err := b.ReadCloser.Read(p)
 	if err == nil || !b.conn.CompareAndSwap(c, nil) {
 		return n, err

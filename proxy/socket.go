@@ -88,11 +88,13 @@ func (s *socket) SetDeadline(t time.Time) error {
 	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
 }
 
-// arrived is for when the head was read.
-func (s *socket) arrived() {
+// within is for when the head was read: what is read then has to come within so long;
+// 0: there is no bound.
+func (s *socket) within(patience time.Duration) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	s.awaits, s.due = false, time.Time{}
+	s.awaits = false
+	s.bound(patience)
 }
 
 // wasEarly reports whether reading ended before it was due. If so, it may go on.
