@@ -123,7 +123,7 @@ func (d *dialer) tunnel(over net.Conn, through *url.URL, address string) error {
 	if err := over.SetDeadline(time.Now().Add(d.Timeout)); err != nil {
 		return err
 	}
-	connect := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: http.Header{"User-Agent": {""}}}
+	connect := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: http.Header{}}
 	if login := loginOf(through); login != "" {
 		connect.Header["Proxy-Authorization"] = []string{login}
 	}
