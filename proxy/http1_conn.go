@@ -206,12 +206,27 @@ func (c *http1Conn) writeWhole(req *http.Request) error {
 func (c *http1Conn) write(req *http.Request, to io.Writer) error {
 	write := req.Write
 	if c.through != nil {
-		write = req.WriteProxy
+		write = introduced(req, c.through).WriteProxy
 	}
 	if err := write(to); err != nil {
 		return err
 	}
 	return c.out.Flush()
+}
+
+// introduced is a request as a forward proxy that takes whole URLs wants it: with who
+// asks, if its URL says so. The request itself stays, since it may be sent another way
+// next.
+func introduced(req *http.Request, through *url.URL) *http.Request {
+	login := loginOf(through)
+	if login == "" {
+		return req
+	}
+	with := new(http.Request)
+	*with = *req
+	with.Header = req.Header.Clone()
+	with.Header.Set("Proxy-Authorization", login)
+	return with
 }
 
 // atOnce hides from net/http that a writer has a buffer, which it would flush before it
