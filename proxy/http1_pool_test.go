@@ -524,3 +524,54 @@ func TestHTTP1_WhatCouldNotBeWrittenIsWrittenToAnotherConnection(t *testing.T) {
 		}
 	}
 }
+
+// lateWord is a connection whose writer hears late that it has written.
+type lateWord struct {
+	net.Conn
+	late atomic.Bool
+}
+
+func (l *lateWord) Write(p []byte) (int, error) {
+	n, err := l.Conn.Write(p)
+	if l.late.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	return n, err
+}
+
+// The end of a connection may be read before who writes the request knows that it was sent.
+func TestHTTP1_WhatIsBeingWrittenCountsAsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []string // one request after the other
+		w, opened := piped(t, TuningConfig{}, func(c net.Conn) {
+			in := bufio.NewReader(c)
+			for {
+				req, err := http.ReadRequest(in)
+				if err != nil {
+					return
+				}
+				got = append(got, req.URL.Path)
+				if req.URL.Path == "/lost" {
+					return
+				}
+				_, _ = io.Copy(io.Discard, req.Body)
+				_, _ = io.WriteString(c, noContent(req))
+			}
+		})
+		connect, late := w.connect, new(lateWord)
+		w.connect = func(to *url.URL) (*socket, net.Conn, *url.URL, error) {
+			s, over, through, err := connect(to)
+			late = &lateWord{Conn: s.Conn}
+			s.outbound.Conn = late
+			return s, over, through, err
+		}
+		if _, err := post(t, w, "http://up.example/"); err != nil {
+			t.Fatal(err)
+		}
+		late.late.Store(true)
+		defer time.Sleep(time.Second) // for who writes
+		if _, err := post(t, w, "http://up.example/lost"); err == nil || isUnsent(err) || len(got) != 2 || opened() != 1 {
+			t.Errorf("%v, unsent %v; the upstream was asked %q, on %d connections", err, isUnsent(err), got, opened())
+		}
+	})
+}
