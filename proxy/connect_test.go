@@ -47,8 +47,8 @@ func (h *heard) taken() []string {
 	return lines
 }
 
-// headOf reads a request's head, as it came.
-func headOf(in *bufio.Reader) (string, error) {
+// readHead reads a request's head, as it came.
+func readHead(in *bufio.Reader) (string, error) {
 	var head strings.Builder
 	for {
 		line, err := in.ReadString('\n')
@@ -365,7 +365,7 @@ func listen(c net.Conn) string {
 		address, login, err := socksWish(c, in, first[1] == 2)
 		return fmt.Sprint(first[1], " methods, ", address, " ", login, " ", err)
 	}
-	head, err := headOf(in)
+	head, err := readHead(in)
 	if err != nil {
 		return err.Error()
 	}
@@ -500,7 +500,7 @@ func TestConnect_WhatAForwardProxyOfWholeURLsSays(t *testing.T) {
 // answeringOnce answers one request of a connection.
 func answeringOnce(answer string) func(net.Conn) {
 	return func(c net.Conn) {
-		if _, err := headOf(bufio.NewReader(c)); err == nil {
+		if _, err := readHead(bufio.NewReader(c)); err == nil {
 			_, _ = io.WriteString(c, answer)
 		}
 	}

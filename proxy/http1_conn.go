@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -40,7 +41,7 @@ type http1Conn struct {
 	out     *bufio.Writer
 	headers int   // bytes of an answer's headers that may still come; -1: any
 	failed  error // why nothing more can be read
-	severed bool  // nothing more can be written
+	severed error // why nothing more can be written
 
 	leave func()    // is called when the caller leaves
 	used  bool      // by a request
@@ -59,7 +60,8 @@ type upload struct {
 	wanted chan bool     // has one element once it is known whether the body is; nil: it is
 	ended  chan struct{} // closed when the fields below are known
 	whole  bool          // all was written
-	broke  error         // why the body broke off; nil if it did not
+	cut    error         // what writing it failed of
+	broke  error         // why the body broke off
 }
 
 func newHTTP1Conn(pool *http1, s *socket, over net.Conn, through *url.URL) *http1Conn {
@@ -113,6 +115,9 @@ func (c *http1Conn) why(err error) error {
 	if c.upload != nil {
 		select {
 		case <-c.upload.ended:
+			if c.upload.cut != nil && errors.Is(err, os.ErrDeadlineExceeded) { // of lastWords
+				return c.upload.cut
+			}
 			return cmp.Or(c.upload.broke, err)
 		default:
 		}
@@ -183,7 +188,8 @@ func (c *http1Conn) send(u *upload, req *http.Request) {
 	case u.whole:
 		c.socket.hurry(c.pool.tuning.ResponseHeader)
 	case errors.Is(body.err, errNotWanted):
-	case c.severed:
+	case c.severed != nil:
+		u.cut = c.severed // which net/http would wrap beyond recognition
 		c.socket.hurry(lastWords)
 	default:
 		u.broke = cmp.Or(body.err, err)
@@ -374,7 +380,7 @@ type writing struct{ *http1Conn }
 
 func (w writing) Write(p []byte) (int, error) {
 	n, err := w.over.Write(p)
-	w.severed = w.severed || err != nil
+	w.severed = cmp.Or(w.severed, err)
 	return n, err
 }
 

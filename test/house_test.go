@@ -56,7 +56,6 @@ var rooms = map[string]string{
 	"golang.org/x/net/proxy":                                    "proxy/connect.go",
 	"golang.org/x/sync/errgroup":                                "proxy/daemon",
 	"golang.org/x/sys/unix":                                     "proxy/peer_linux.go",
-	"golang.org/x/net/proxy":                                    "proxy/connect.go",
 	"golang.org/x/oauth2":                                       "test/bench",
 	"golang.org/x/oauth2/clientcredentials":                     "test/bench",
 	"golang.org/x/time/rate":                                    "policy/limit.go",
