@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -224,7 +225,7 @@ func TestAnswer_IsWatchedAtNoCost(t *testing.T) {
 	t.Cleanup(func() { _, _ = here.Close(), there.Close() })
 	s := newSocket(&outbound{Conn: here})
 	own := &http1Body{ReadCloser: bytesForever{}}
-	own.conn.Store(newHTTP1Conn(nil, s, s, nil))
+	own.conn.Store(newHTTP1Conn(nil, s, s, new(url.URL), nil))
 	line, buffer := &Upstream{patience: time.Minute}, make([]byte, 64)
 	for most, body := range map[float64]io.ReadCloser{0: own, 3: bytesForever{}} {
 		resp := &http.Response{}

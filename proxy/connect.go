@@ -11,37 +11,41 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/proxy"
 )
 
 // connect opens a connection in HTTP/1 to where a URL leads, straight or through a
 // forward proxy. It returns the socket and what is spoken over, which is that or TLS
-// around it, and the forward proxy that wants whole URLs in requests; nil for none. To
-// get to a forward proxy, to get through it, and to agree on TLS may take the time to
-// connect, each.
+// around it, and the forward proxy that wants whole URLs in requests; nil for none. All
+// that has the time to connect.
 func (d *dialer) connect(to *url.URL) (s *socket, over net.Conn, whole *url.URL, err error) {
 	through, err := d.throughFor(to)
 	if err != nil {
+		return nil, nil, nil, err
+	}
+	if to, err = inASCII(to); err != nil {
 		return nil, nil, nil, err
 	}
 	first := to
 	if through != nil {
 		first = through
 	}
-	opened, err := d.open(context.Background(), "tcp", addressOf(first), d.private || through != nil)
+	ctx, cancel := context.WithTimeout(context.Background(), d.Timeout)
+	defer cancel()
+	opened, err := d.open(ctx, "tcp", addressOf(first), d.private || through != nil)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	s = newSocket(&outbound{Conn: opened, patience: d.patience})
 	over = s
 	if through != nil {
-		over, whole, err = d.pass(s, through, to)
+		over, whole, err = d.pass(ctx, s, through, to)
 	}
 	if err == nil && to.Scheme == "https" {
-		over, err = d.secure(over, d.settings, to.Hostname())
+		over, err = secure(ctx, s, over, d.settings, to.Hostname())
 	}
 	if err != nil {
 		_ = s.Close()
@@ -58,16 +62,23 @@ func (d *dialer) throughFor(to *url.URL) (*url.URL, error) {
 	return d.egress(&http.Request{Method: http.MethodGet, URL: to, Header: http.Header{}})
 }
 
+// inASCII is where a URL leads, with its host as DNS and TLS know it (RFC 5891).
+func inASCII(u *url.URL) (*url.URL, error) {
+	host, err := httpguts.PunycodeHostPort(u.Host)
+	return &url.URL{Scheme: u.Scheme, Host: host}, err
+}
+
 // addressOf is the host:port that a URL leads to.
 func addressOf(u *url.URL) string { return net.JoinHostPort(u.Hostname(), portOf(u)) }
 
-// secure agrees on TLS with who calls itself so.
-func (d *dialer) secure(over net.Conn, settings *tls.Config, name string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), d.Timeout)
-	defer cancel()
+// secure agrees on TLS with who calls itself so, over what is spoken over a socket.
+func secure(ctx context.Context, s *socket, over net.Conn, settings *tls.Config, name string) (net.Conn, error) {
 	if settings.ServerName == "" {
 		settings = settings.Clone()
 		settings.ServerName = name
+	}
+	if over == net.Conn(s) {
+		s.records = new(records)
 	}
 	secured := tls.Client(over, settings)
 	return secured, secured.HandshakeContext(ctx)
@@ -75,27 +86,29 @@ func (d *dialer) secure(over net.Conn, settings *tls.Config, name string) (net.C
 
 // pass gets through a forward proxy to where a URL leads. Over is what is spoken over
 // then, and whole the proxy if it wants whole URLs in requests.
-func (d *dialer) pass(s *socket, through, to *url.URL) (over net.Conn, whole *url.URL, err error) {
+func (d *dialer) pass(ctx context.Context, s *socket, through, to *url.URL) (over net.Conn, whole *url.URL, err error) {
 	over = s
 	if through.Scheme == "https" {
-		if over, err = d.secure(s, toForwardProxies, through.Hostname()); err != nil {
+		if over, err = secure(ctx, s, s, toForwardProxies, through.Hostname()); err != nil {
 			return nil, nil, err
 		}
 	}
 	switch {
-	case strings.HasPrefix(through.Scheme, "socks5"):
-		return over, nil, d.ask(over, through, addressOf(to))
+	case through.Scheme == "socks5", through.Scheme == "socks5h":
+		return over, nil, askSOCKS(ctx, over, through, addressOf(to))
+	case through.Scheme != "http" && through.Scheme != "https":
+		return nil, nil, fmt.Errorf("no forward proxies of %s:// are spoken to; use one of http://, https:// or socks5://", through.Scheme)
 	case to.Scheme == "http":
 		return over, through, nil
 	}
-	return over, nil, d.tunnel(over, through, addressOf(to))
+	return over, nil, tunnel(ctx, over, through, addressOf(to))
 }
 
 // toForwardProxies are settings without anything of the upstream's.
 var toForwardProxies = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 
-// ask has a forward proxy of SOCKS 5 connect to an address (RFC 1928).
-func (d *dialer) ask(over net.Conn, through *url.URL, address string) error {
+// askSOCKS has a forward proxy of SOCKS 5 connect to an address (RFC 1928).
+func askSOCKS(ctx context.Context, over net.Conn, through *url.URL, address string) error {
 	var user *proxy.Auth
 	if through.User != nil {
 		password, _ := through.User.Password()
@@ -105,8 +118,6 @@ func (d *dialer) ask(over net.Conn, through *url.URL, address string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), d.Timeout)
-	defer cancel()
 	_, err = socks.(proxy.ContextDialer).DialContext(ctx, "tcp", address)
 	return err
 }
@@ -119,8 +130,9 @@ func (r reached) Dial(string, string) (net.Conn, error) { return r.Conn, nil }
 func (r reached) DialContext(context.Context, string, string) (net.Conn, error) { return r.Conn, nil }
 
 // tunnel has a forward proxy of HTTP connect to an address (RFC 9110 §9.3.6).
-func (d *dialer) tunnel(over net.Conn, through *url.URL, address string) error {
-	if err := over.SetDeadline(time.Now().Add(d.Timeout)); err != nil {
+func tunnel(ctx context.Context, over net.Conn, through *url.URL, address string) error {
+	until, _ := ctx.Deadline()
+	if err := over.SetDeadline(until); err != nil {
 		return err
 	}
 	connect := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: http.Header{}}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -75,7 +76,7 @@ func socksWish(c net.Conn, in *bufio.Reader, asks bool) (address, login string, 
 	version, _ := in.ReadByte()
 	methods, err := counted8(in)
 	if err != nil || version != 5 {
-		return "", "", fmt.Errorf("version %d, %v", version, err)
+		return "", "", errors.Join(errors.New("not SOCKS 5"), err)
 	}
 	method := byte(0)
 	if asks {
@@ -628,7 +629,9 @@ func TestConnect_AForwardProxyMayTakeTheTimeToConnectAndNoMore(t *testing.T) {
 				d := newDialer(TransportConfig{Tuning: TuningConfig{Dial: 5 * time.Second, BodyIdle: 30 * time.Second}})
 				s := newSocket(&outbound{Conn: here, patience: d.patience})
 				start := time.Now()
-				over, _, err := d.pass(s, &url.URL{Scheme: tt.scheme, User: url.UserPassword("me", "hush"), Host: "proxy.example"}, &url.URL{Scheme: "https", Host: "api.example.org"})
+				ctx, cancel := context.WithTimeout(t.Context(), d.Timeout)
+				defer cancel()
+				over, _, err := d.pass(ctx, s, &url.URL{Scheme: tt.scheme, User: url.UserPassword("me", "hush"), Host: "proxy.example"}, &url.URL{Scheme: "https", Host: "api.example.org"})
 				want := cmp.Or(tt.in, 5*time.Second)
 				if took := time.Since(start); (err == nil) != (tt.in != 0) || took != want {
 					t.Errorf("%v after %v, want it after %v", err, took, want)
@@ -670,7 +673,9 @@ func TestConnect_AForwardProxyThatReadsNothingIsLetGoOf(t *testing.T) {
 			d := newDialer(TransportConfig{Tuning: TuningConfig{Dial: 5 * time.Second, BodyIdle: 30 * time.Second}})
 			s := newSocket(&outbound{Conn: here, patience: d.patience})
 			start := time.Now()
-			_, _, err := d.pass(s, &url.URL{Scheme: scheme, Host: "proxy.example"}, &url.URL{Scheme: "https", Host: "api.example.org"})
+			ctx, cancel := context.WithTimeout(t.Context(), d.Timeout)
+			defer cancel()
+			_, _, err := d.pass(ctx, s, &url.URL{Scheme: scheme, Host: "proxy.example"}, &url.URL{Scheme: "https", Host: "api.example.org"})
 			if took := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || took != 5*time.Second {
 				t.Errorf("%s: %v after %v, want a timeout after 5s", scheme, err, took)
 			}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // http1 is one upstream's connections in HTTP/1: a RoundTripper whose errors say, by
@@ -46,7 +48,11 @@ func newHTTP1(cfg TransportConfig) *http1 {
 var errAnotherPlace = errors.New("a request was about to leave for another host than its connection's, and was stopped; this is a bug")
 
 func (h *http1) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := context.Cause(req.Context()); err != nil {
+	err := context.Cause(req.Context()) // they may have left while there was no token
+	if err == nil && !isWellFormed(req) {
+		err = errIllFormed
+	}
+	if err != nil {
 		closeBody(req)
 		return nil, &unsentError{err}
 	}
@@ -80,6 +86,25 @@ func (h *http1) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
+// errIllFormed is that a request would have been another on the wire.
+var errIllFormed = errors.New("a request was about to leave that is none in HTTP/1, and was stopped; this is a bug")
+
+// isWellFormed reports whether a request can leave as it is. net/http's writer looks at
+// no method, leaves out names of headers that are none, and alters such values.
+func isWellFormed(req *http.Request) bool {
+	for name, values := range req.Header {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return false
+		}
+		for _, value := range values {
+			if !httpguts.ValidHeaderFieldValue(value) {
+				return false
+			}
+		}
+	}
+	return httpguts.ValidHeaderFieldName(req.Method) // it is a token, too
+}
+
 // rewound is a request of which nothing was sent, with its body from the beginning;
 // false if that is gone.
 func rewound(req *http.Request) (*http.Request, bool) {
@@ -100,20 +125,26 @@ func rewound(req *http.Request) (*http.Request, bool) {
 // or a new one.
 func (h *http1) take(req *http.Request) (*http1Conn, error) {
 	for {
-		c, patience, err := h.next(req)
-		if err != nil || c.since.IsZero() || c.isFresh(patience) {
-			return c, err
+		c, isNew, err := h.next(req)
+		if err != nil {
+			return nil, err
+		}
+		if err = c.usable(); err == nil {
+			return c, nil
 		}
 		c.close()
+		if isNew {
+			return nil, err
+		}
 	}
 }
 
-func (h *http1) next(req *http.Request) (c *http1Conn, patience time.Duration, err error) {
+// next returns an idle connection, or waits for one.
+func (h *http1) next(req *http.Request) (c *http1Conn, isNew bool, err error) {
 	h.mu.Lock()
 	if h.to == nil {
 		h.to = &url.URL{Scheme: req.URL.Scheme, Host: req.URL.Host}
 	}
-	patience = h.patience
 	n := len(h.idle) - 1
 	switch {
 	case (req.URL.Scheme != h.to.Scheme || req.URL.Host != h.to.Host) && originOf(req.URL) != originOf(h.to):
@@ -122,14 +153,14 @@ func (h *http1) next(req *http.Request) (c *http1Conn, patience time.Duration, e
 		here := h.queue()
 		h.mu.Unlock()
 		c, err = h.wait(req.Context(), here)
-		return c, patience, err
+		return c, err == nil && !c.used, err
 	default:
 		c = h.idle[n]
 		h.idle[n] = nil
 		h.idle = h.idle[:n]
 	}
 	h.mu.Unlock()
-	return c, patience, err
+	return c, false, err
 }
 
 // queue is for who waits for a connection. The caller holds mu. What is opened for one
@@ -158,7 +189,7 @@ func (h *http1) wait(ctx context.Context, here chan arrival) (*http1Conn, error)
 	select {
 	case got := <-here:
 		if got.conn != nil {
-			h.put(got.conn)
+			h.done(got.conn)
 		}
 	default:
 	}
@@ -168,17 +199,22 @@ func (h *http1) wait(ctx context.Context, here chan arrival) (*http1Conn, error)
 // open opens a connection for the first who waits.
 func (h *http1) open(to *url.URL) {
 	s, over, through, err := h.connect(to)
-	h.mu.Lock()
+	h.mu.Lock() // once for both: who looks in between would find none on the way
 	h.opening--
 	if err == nil {
-		h.mu.Unlock()
-		h.put(newHTTP1Conn(h, s, over, through))
+		h.put(newHTTP1Conn(h, s, over, to, through))
 		return
 	}
 	defer h.mu.Unlock()
 	if len(h.waiting) > h.opening { // or there is another for each
 		h.first() <- arrival{err: err}
 	}
+}
+
+// done is for who is done with a connection.
+func (h *http1) done(c *http1Conn) {
+	h.mu.Lock()
+	h.put(c)
 }
 
 // first is who waits for the longest. The caller holds mu.
@@ -188,18 +224,16 @@ func (h *http1) first() chan arrival {
 	return first
 }
 
-// put gives a connection to who waits for one, or keeps it.
+// put gives a connection to who waits for one, or keeps it. The caller holds mu, which is
+// let go of.
 func (h *http1) put(c *http1Conn) {
-	h.mu.Lock()
 	if len(h.waiting) == 0 && (h.retired || len(h.idle) >= h.most) {
 		h.mu.Unlock()
 		c.close()
 		return
 	}
 	defer h.mu.Unlock()
-	if len(h.waiting) == 0 || c.used {
-		c.since = time.Now()
-	}
+	c.until = time.Now().Add(h.patience)
 	if len(h.waiting) > 0 {
 		h.first() <- arrival{conn: c}
 		return
@@ -223,15 +257,15 @@ func (h *http1) sweepIn(d time.Duration) {
 // sweep closes what was idle for long enough.
 func (h *http1) sweep() {
 	h.mu.Lock()
-	until, old := time.Now().Add(-h.patience), 0
-	for old < len(h.idle) && !h.idle[old].since.After(until) {
+	now, old := time.Now(), 0
+	for old < len(h.idle) && !h.idle[old].until.After(now) {
 		old++
 	}
 	gone := slices.Clone(h.idle[:old])
 	h.idle = slices.Delete(h.idle, 0, old)
 	h.runs = false
 	if len(h.idle) > 0 {
-		h.sweepIn(h.idle[0].since.Sub(until))
+		h.sweepIn(h.idle[0].until.Sub(now))
 	}
 	h.mu.Unlock()
 	closeAll(gone)
@@ -280,6 +314,9 @@ func (h *http1) learn(resp *http.Response) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if patience < h.patience {
+		for _, c := range h.idle {
+			c.until = c.until.Add(patience - h.patience)
+		}
 		h.patience = patience
 		h.sweepIn(0)
 	}

@@ -37,6 +37,7 @@ type http1Conn struct {
 	socket  *socket
 	over    net.Conn // that is spoken over: the socket, or TLS around it
 	through *url.URL // the forward proxy that takes whole URLs; nil for none
+	host    string   // see plainHost
 	in      *bufio.Reader
 	out     *bufio.Writer
 	headers int   // bytes of an answer's headers that may still come; -1: any
@@ -45,7 +46,7 @@ type http1Conn struct {
 
 	leave func()    // is called when the caller leaves
 	used  bool      // by a request
-	since time.Time // it is idle; zero: it is new
+	until time.Time // it may be taken
 
 	// Of the exchange under way:
 	req    *http.Request
@@ -64,8 +65,8 @@ type upload struct {
 	broke  error         // why the body broke off
 }
 
-func newHTTP1Conn(pool *http1, s *socket, over net.Conn, through *url.URL) *http1Conn {
-	c := &http1Conn{pool: pool, socket: s, over: over, through: through}
+func newHTTP1Conn(pool *http1, s *socket, over net.Conn, to, through *url.URL) *http1Conn {
+	c := &http1Conn{pool: pool, socket: s, over: over, through: through, host: plainHost(to, through)}
 	c.in, c.out = bufio.NewReader(reading{c}), bufio.NewWriter(writing{c})
 	c.leave = func() {
 		c.left.Store(true)
@@ -74,11 +75,16 @@ func newHTTP1Conn(pool *http1, s *socket, over net.Conn, through *url.URL) *http
 	return c
 }
 
-// isFresh reports whether it can be used again.
-func (c *http1Conn) isFresh(idle time.Duration) bool {
-	// The machine may have slept, which timers do not notice.
-	return time.Now().Round(0).Sub(c.since.Round(0)) <= idle && c.socket.isQuiet(c.over)
+// usable is nil if it can be used.
+func (c *http1Conn) usable() error {
+	if time.Now().Round(0).After(c.until.Round(0)) { // the machine may have slept, which timers do not notice
+		return errTooOld
+	}
+	return c.socket.quiet(c.over)
 }
+
+// errTooOld is that a connection was idle for too long.
+var errTooOld = errors.New("the connection was idle for too long")
 
 // close closes it. TLS takes leave of the upstream, who may be reading no more.
 func (c *http1Conn) close() { _ = c.over.Close() }
@@ -138,7 +144,7 @@ func (c *http1Conn) ask() (*http.Response, error) {
 		}
 		c.socket.await(patience)
 		resp, answerErr := c.answer()
-		if answerErr != nil && err != nil {
+		if err != nil && errors.Is(answerErr, os.ErrDeadlineExceeded) { // of lastWords
 			return nil, err
 		}
 		c.closes = c.closes || err != nil
@@ -202,7 +208,7 @@ func (c *http1Conn) send(u *upload, req *http.Request) {
 
 // writeWhole writes a request whose body is here as a whole, if it fits by one write.
 func (c *http1Conn) writeWhole(req *http.Request) error {
-	if c.isPlainly(req) {
+	if c.isPlain(req) {
 		return c.writePlainly(req)
 	}
 	return c.write(req, atOnce{c.out})
@@ -260,6 +266,9 @@ func (s *sending) Read(p []byte) (int, error) {
 				return 0, s.err
 			}
 		case <-timer.C:
+			if len(s.wanted) > 0 { // who is late has to look again
+				return s.Read(p)
+			}
 		}
 		s.wanted = nil
 	}
@@ -292,14 +301,13 @@ func (c *http1Conn) answer() (*http.Response, error) {
 
 // end is for when the answer was read to its end.
 func (c *http1Conn) end() {
-	sent := c.upload == nil || c.upload.isDone()
-	if !c.stay() || !sent || c.closes || c.in.Buffered() > 0 {
-		c.close()
+	if !c.stay() || c.closes || c.in.Buffered() > 0 || c.upload != nil && !c.upload.isDone() {
+		_ = c.socket.Close() // TLS might wait for who reads no more
 		return
 	}
 	c.socket.within(0)
 	c.req, c.upload, c.stay = nil, nil, nil
-	c.pool.put(c)
+	c.pool.done(c)
 }
 
 // isDone reports whether the request was written. It waits a moment for that.

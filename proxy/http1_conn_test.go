@@ -26,8 +26,8 @@ const (
 )
 
 // headOf is the head of an answer that is so long.
-func headOf(status string, length int) string {
-	begin, end := "HTTP/1.1 "+status+"\r\nContent-Length: 4\r\nX-Long: ", "\r\n\r\n"
+func headOf(length int) string {
+	begin, end := "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Long: ", "\r\n\r\n"
 	return begin + strings.Repeat("x", length-len(begin)-len(end)) + end
 }
 
@@ -37,10 +37,10 @@ func TestHTTP1_HeadsOfAnswersHaveABoundInAll(t *testing.T) {
 		name, answer string
 		passes       bool
 	}{
-		{"of one", headOf("200 OK", maxResponseHeader) + "okay", true},
-		{"of one that is a byte longer", headOf("200 OK", maxResponseHeader+1) + "okay", false},
-		{"after others", hints + headOf("200 OK", maxResponseHeader-len(hints)) + "okay", true},
-		{"after others, a byte longer", hints + headOf("200 OK", maxResponseHeader-len(hints)+1) + "okay", false},
+		{"of one", headOf(maxResponseHeader) + "okay", true},
+		{"of one that is a byte longer", headOf(maxResponseHeader+1) + "okay", false},
+		{"after others", hints + headOf(maxResponseHeader-len(hints)) + "okay", true},
+		{"after others, a byte longer", hints + headOf(maxResponseHeader-len(hints)+1) + "okay", false},
 		{"without an end", "HTTP/1.1 200 OK\r\nX-Long: " + strings.Repeat("x", 2*maxResponseHeader), false},
 		{"in the status", "HTTP/1.1 200 " + strings.Repeat("x", 2*maxResponseHeader), false},
 		{"of others without an end", strings.Repeat(hints, 10), false},
@@ -248,6 +248,46 @@ func TestHTTP1_WhoLeavesEndsTheirConnectionAlone(t *testing.T) {
 				time.Sleep(time.Hour) // for who reads the body
 			})
 		})
+	}
+}
+
+func TestHTTP1_AnExchangeThatFailsEndsItsConnection(t *testing.T) {
+	const patience = 10 * time.Second
+	for _, tt := range []struct{ name, answer string }{
+		{"no answer", ""},
+		{"half a head", "HTTP/1.1 200 OK\r\nX-"},
+		{"a head that is none", "nonsense\r\n\r\n"},
+		{"a chunk that is none", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nokay\r\nnonsense\r\n"},
+	} {
+		for _, body := range []io.ReadCloser{http.NoBody, small("a body"), io.NopCloser(strings.NewReader("a body"))} {
+			t.Run(fmt.Sprintf("%s, %T", tt.name, body), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ended := make(chan time.Time, 1)
+					w, _ := piped(t, TuningConfig{ResponseHeader: patience}, func(c net.Conn) {
+						in := bufio.NewReader(c)
+						req, err := http.ReadRequest(in)
+						if err != nil {
+							return
+						}
+						_, _ = io.Copy(io.Discard, req.Body)
+						_, _ = io.WriteString(c, tt.answer)
+						_, _ = io.Copy(io.Discard, in)
+						ended <- time.Now()
+					})
+					req := asking(t, "POST", up, nil)
+					if req.Body = body; body != http.NoBody {
+						req.ContentLength = 6
+					}
+					begun := time.Now()
+					if _, _, err := told(w, req); err == nil || isUnsent(err) || len(w.idle) != 0 {
+						t.Errorf("%v, unsent %v; %d connections are kept", err, isUnsent(err), len(w.idle))
+					}
+					if at := <-ended; at.Sub(begun) > patience {
+						t.Errorf("the connection ended after %v", at.Sub(begun))
+					}
+				})
+			})
+		}
 	}
 }
 
@@ -516,10 +556,10 @@ func TestHTTP1_AnAnswerInTheMiddleOfAnUploadIsHeard(t *testing.T) {
 					req.Body, req.ContentLength = tt.body(), length
 					begun := time.Now()
 					status, body, err := told(w, req)
-					if took := time.Since(begun); status != 413 || body != "big" || err != nil || took > uploadEnd {
-						t.Errorf("%d %q, %v, after %v", status, body, err, took)
-					}
 					<-ended // or the upload would go on
+					if took := time.Since(begun); status != 413 || body != "big" || err != nil || took > uploadEnd {
+						t.Errorf("%d %q, %v; the connection ended after %v", status, body, err, took)
+					}
 					if status, body, err := told(w, asking(t, "GET", up, nil)); status != 200 || body != "okay" || err != nil || opened() != 2 {
 						t.Errorf("the next: %d %q, %v, on %d connections, want another", status, body, err, opened())
 					}

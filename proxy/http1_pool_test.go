@@ -136,7 +136,7 @@ func TestHTTP1_ADialThatFailsFailsOneWhoWaits(t *testing.T) {
 						fails = 2
 						return nil
 					}
-					time.Sleep(time.Duration(nth) * 2 * time.Second)
+					time.Sleep(time.Duration(nth) * 750 * time.Millisecond)
 					if nth == fails {
 						return errDown
 					}
@@ -516,7 +516,11 @@ func TestHTTP1_WhatCouldNotBeWrittenIsWrittenToAnotherConnection(t *testing.T) {
 					if able {
 						want++
 					}
+					begun := time.Now()
 					_, _, err := told(w, req)
+					if took := time.Since(begun); took > lastWords {
+						t.Errorf("%v after %v, want it after %v", err, took, lastWords)
+					}
 					if (err == nil) != able || err != nil && (isUnsent(err) != tt.unsent || !errors.Is(err, syscall.EPIPE)) || len(got) != want {
 						t.Errorf("%v, unsent %v, the upstream was asked %q; want an answer: %v, or unsent: %v", err, isUnsent(err), got, able, tt.unsent)
 					}
@@ -573,6 +577,31 @@ func TestHTTP1_WhatIsBeingWrittenCountsAsSent(t *testing.T) {
 		defer time.Sleep(time.Second) // for who writes
 		if _, err := post(t, w, "http://up.example/lost"); err == nil || isUnsent(err) || len(got) != 2 || opened() != 1 {
 			t.Errorf("%v, unsent %v; the upstream was asked %q, on %d connections", err, isUnsent(err), got, opened())
+		}
+	})
+}
+
+func TestHTTP1_WhatComesAsItsCallerGivesUpIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, opened, _ := inMemory(t, time.Minute, 0)
+		if _, err := post(t, w, up); err != nil {
+			t.Fatal(err)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		for range 100 { // select has no preference
+			c, err := w.take(asking(t, "GET", up, nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			here := make(chan arrival, 1)
+			here <- arrival{conn: c}
+			if got, err := w.wait(gone, here); err == nil {
+				w.done(got)
+			}
+		}
+		if len(w.idle) != 1 || opened() != 1 {
+			t.Errorf("%d connections are kept of %d", len(w.idle), opened())
 		}
 	})
 }

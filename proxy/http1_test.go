@@ -107,7 +107,7 @@ func TestHTTP1_ClosesWhatIsOlderThanItsTimerKnows(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, c := range w.idle {
-				c.since = c.since.Add(-time.Hour)
+				c.until = c.until.Add(-time.Hour)
 			}
 		}
 		if opened() != 3 || len(ended) != 2 {

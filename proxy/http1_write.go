@@ -1,18 +1,28 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
-// isPlainly reports whether a request is one that writePlainly can write.
-func (c *http1Conn) isPlainly(req *http.Request) bool {
-	return c.through == nil && !req.Close && req.ContentLength >= 0 && len(req.TransferEncoding)+len(req.Trailer) == 0 &&
-		(req.Host == "" || req.Host == req.URL.Host) && strings.IndexByte(req.URL.Host, '%') < 0
+// isPlain reports whether a request is one that writePlainly can write.
+func (c *http1Conn) isPlain(req *http.Request) bool {
+	return req.URL.Host == c.host && (req.Host == "" || req.Host == c.host) &&
+		!req.Close && req.ContentLength >= 0 && len(req.TransferEncoding)+len(req.Trailer) == 0
+}
+
+// plainHost is what such a request says as Host; "" where there are none, since the host
+// would have to be written otherwise, or the whole URL.
+func plainHost(to, through *url.URL) string {
+	if through != nil || strings.ContainsFunc(to.Host, func(r rune) bool { return r == '%' || r > unicode.MaxASCII }) {
+		return ""
+	}
+	return to.Host
 }
 
 // writePlainly writes a request whose body is here as a whole. It does what net/http
@@ -21,16 +31,14 @@ func (c *http1Conn) writePlainly(req *http.Request) error {
 	defer closeBody(req)
 	target := req.URL.RequestURI()
 	if strings.ContainsFunc(target, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return errStray
+		return errIllFormed
 	}
 	c.line(req.Method, " ", target, " HTTP/1.1")
 	c.line("Host: ", req.URL.Host)
 	if req.ContentLength > 0 || req.Method == http.MethodPost || req.Method == http.MethodPut || req.Method == http.MethodPatch {
 		c.line("Content-Length: ", strconv.FormatInt(req.ContentLength, 10))
 	}
-	if err := c.headerLines(req.Header); err != nil {
-		return err
-	}
+	c.headerLines(req.Header)
 	c.line()
 	if req.ContentLength > 0 {
 		if n, err := c.out.ReadFrom(req.Body); err == nil && n != req.ContentLength {
@@ -40,12 +48,9 @@ func (c *http1Conn) writePlainly(req *http.Request) error {
 	return c.out.Flush() // or what failed before
 }
 
-// errStray is that what was to be one part of a head would have been two.
-var errStray = errors.New("a request's head has a space or a line break where none may be; this is a bug")
-
 // headerLines writes headers but those that are about the message, in order, so that a
 // request is the same each time.
-func (c *http1Conn) headerLines(h http.Header) error {
+func (c *http1Conn) headerLines(h http.Header) {
 	names := make([]string, 0, 32)
 	for name := range h {
 		names = append(names, name)
@@ -57,15 +62,11 @@ func (c *http1Conn) headerLines(h http.Header) error {
 			continue
 		}
 		for _, value := range h[name] {
-			switch {
-			case strings.IndexByte(value, '\n') >= 0 || strings.IndexByte(value, '\r') >= 0:
-				return errStray
-			case value != "" || name != "User-Agent": // with which ReverseProxy says that there is none
+			if value != "" || name != "User-Agent" { // with which ReverseProxy says that there is none
 				c.line(name, ": ", value)
 			}
 		}
 	}
-	return nil
 }
 
 // line writes a line of a head. That it failed is told by Flush.

@@ -14,6 +14,7 @@ import (
 type socket struct {
 	*outbound
 	sent    atomic.Bool // something was written since it was cleared, or is being
+	records *records    // of TLS, as they were read; nil without
 	glances bool        // reads wait for nothing
 	glance  glance
 
@@ -115,21 +116,61 @@ func (s *socket) Read(p []byte) (n int, err error) {
 		} else {
 			n, err = s.Conn.Read(p)
 		}
+		if s.records != nil {
+			s.records.pass(p[:n])
+		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) || !s.wasEarly() {
 			return n, err
 		}
 	}
 }
 
-// isQuiet reports whether a connection, whose socket this is, is open and nothing has
-// come over it that was not read. It waits for nothing. What has come is lost.
-func (s *socket) isQuiet(over net.Conn) bool {
+// errSpoke is that something came that nobody had asked for: it could be taken for the
+// answer to another request.
+var errSpoke = errors.New("the upstream spoke before it was asked")
+
+// quiet is nil if a connection, whose socket this is, is open and nothing has come over
+// it that was not read. It waits for nothing. What has come is lost.
+func (s *socket) quiet(over net.Conn) error {
 	var one [1]byte
 	s.glances = true
 	n, err := over.Read(one[:])
 	s.glances = false
-	return n == 0 && errors.Is(err, errNothingCame)
+	switch {
+	case n > 0, s.records != nil && !s.records.between():
+		return errSpoke
+	case errors.Is(err, errNothingCame):
+		return nil
+	}
+	return err
 }
+
+// records knows where those of TLS begin and end (RFC 8446 §5.1). Of one of which half
+// has come nobody else would tell.
+type records struct {
+	head [5]byte
+	n    int // bytes of head that have come
+	left int // bytes of the record that have not
+}
+
+// pass is told what comes.
+func (r *records) pass(p []byte) {
+	for len(p) > 0 {
+		if r.left > 0 {
+			n := min(r.left, len(p))
+			r.left, p = r.left-n, p[n:]
+			continue
+		}
+		n := copy(r.head[r.n:], p)
+		r.n, p = r.n+n, p[n:]
+		if r.n == len(r.head) {
+			r.n, r.left = 0, int(r.head[3])<<8|int(r.head[4])
+		}
+	}
+}
+
+// between reports whether all that came are whole records.
+func (r *records) between() bool { return r.n == 0 && r.left == 0 }
 
 // readWithin reads what comes within so long. It returns errNothingCame if nothing
 // does.

@@ -24,7 +24,9 @@ func (g *glance) init(c net.Conn) {
 		g.raw, _ = held.SyscallConn() // fails where reading does
 	}
 	g.once = func(fd uintptr) bool {
-		g.n, g.err = syscall.Read(int(fd), g.into)
+		for g.n, g.err = syscall.Read(int(fd), g.into); errors.Is(g.err, syscall.EINTR); {
+			g.n, g.err = syscall.Read(int(fd), g.into)
+		}
 		return true // in place of waiting
 	}
 }
@@ -41,7 +43,7 @@ func (s *socket) readNow(p []byte) (int, error) {
 	switch {
 	case err != nil: // such as that reading has ended by its deadline
 		return 0, err
-	case errors.Is(g.err, syscall.EAGAIN), errors.Is(g.err, syscall.EINTR):
+	case errors.Is(g.err, syscall.EAGAIN):
 		return 0, errNothingCame
 	case g.err != nil:
 		return 0, g.err

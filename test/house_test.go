@@ -53,6 +53,7 @@ var rooms = map[string]string{
 	"github.com/redis/rueidis":                                  "credentials/redisstore",
 	"github.com/redis/rueidis/rueidislock":                      "credentials/redisstore",
 	"github.com/coreos/go-systemd/v22/activation":               "proxy/daemon/systemd_linux.go",
+	"golang.org/x/net/http/httpguts":                            "proxy",
 	"golang.org/x/net/proxy":                                    "proxy/connect.go",
 	"golang.org/x/sync/errgroup":                                "proxy/daemon",
 	"golang.org/x/sys/unix":                                     "proxy/peer_linux.go",
