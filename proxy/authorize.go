@@ -65,11 +65,12 @@ func (a authorize) attempt(req *http.Request, x *Exchange, expects bool) (resp *
 	x.used = true
 	start := time.Now()
 	tok, err := x.bound.authorizer.Authorize(req)
-	x.TokenWait += time.Since(start)
+	now := time.Now()
+	x.TokenWait += now.Sub(start)
 	if err != nil {
 		return nil, false, err
 	}
-	x.Fingerprint, x.TokenState = tok.Fingerprint(), tok.State(time.Now())
+	x.Fingerprint, x.TokenState = tok.Fingerprint(), tok.State(now)
 	if req.GetBody != nil {
 		if req.Body, err = req.GetBody(); err != nil {
 			return nil, false, err

@@ -47,6 +47,7 @@ type http1Conn struct {
 	leave func()    // is called when the caller leaves
 	used  bool      // by a request
 	until time.Time // it may be taken
+	taken time.Time // when it was
 
 	// Of the exchange under way:
 	req    *http.Request
@@ -77,7 +78,8 @@ func newHTTP1Conn(pool *http1, s *socket, over net.Conn, to, through *url.URL) *
 
 // usable is nil if it can be used.
 func (c *http1Conn) usable() error {
-	if time.Now().Round(0).After(c.until.Round(0)) { // the machine may have slept, which timers do not notice
+	c.taken = time.Now()
+	if c.taken.Round(0).After(c.until.Round(0)) { // the machine may have slept, which timers do not notice
 		return errTooOld
 	}
 	return c.socket.quiet(c.over)
@@ -140,9 +142,9 @@ func (c *http1Conn) ask() (*http.Response, error) {
 			if !c.socket.sent.Load() {
 				return nil, err
 			}
-			patience = lastWords
+			patience = time.Since(c.taken) + lastWords
 		}
-		c.socket.await(patience)
+		c.socket.await(c.taken.Add(patience))
 		resp, answerErr := c.answer()
 		if err != nil && errors.Is(answerErr, os.ErrDeadlineExceeded) { // of lastWords
 			return nil, err
@@ -155,7 +157,7 @@ func (c *http1Conn) ask() (*http.Response, error) {
 		u.wanted = make(chan bool, 1)
 	}
 	c.upload = u
-	c.socket.await(0)
+	c.socket.await(time.Time{})
 	go c.send(u, c.req) // until the request is written, or the connection closed
 	resp, err := c.answer()
 	u.want(false) // or it knows already

@@ -23,14 +23,14 @@ import (
 )
 
 // exchanged sends a request by a wire and reads its answer.
-func exchanged(w wire, req *http.Request) (*http.Response, string, error) {
+func exchanged(w wire, req *http.Request) (said string, err error) {
 	resp, err := w.RoundTrip(req)
 	if err != nil {
-		return nil, "", err
+		return "", err
 	}
-	said, err := io.ReadAll(resp.Body)
+	body, err := io.ReadAll(resp.Body)
 	_ = resp.Body.Close()
-	return resp, string(said), err
+	return string(body), err
 }
 
 func requestOf(t *testing.T, ctx context.Context, method, target string, body io.Reader) *http.Request {
@@ -246,7 +246,7 @@ func TestHTTP1_SendsNoHeaderThatIsNone(t *testing.T) {
 	} {
 		req := requestOf(t, t.Context(), "GET", "http://"+address, nil)
 		spoil(req)
-		if _, _, err := exchanged(w, req); err == nil {
+		if _, err := exchanged(w, req); err == nil {
 			t.Errorf("%s: it was sent", name)
 		}
 	}
@@ -313,11 +313,11 @@ func TestHTTP1_HalfARecordIsNotQuiet(t *testing.T) {
 		}
 	})
 	w := made(t, TransportConfig{Private: true, TLS: &tls.Config{RootCAs: authority.Pool()}})
-	if _, _, err := exchanged(w, requestOf(t, t.Context(), "GET", "https://"+address, nil)); err != nil {
+	if _, err := exchanged(w, requestOf(t, t.Context(), "GET", "https://"+address, nil)); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(20 * time.Millisecond)
-	_, said, err := exchanged(w, requestOf(t, t.Context(), "GET", "https://"+address, nil))
+	said, err := exchanged(w, requestOf(t, t.Context(), "GET", "https://"+address, nil))
 	if err != nil || said == "unasked!" {
 		t.Errorf("%q, %v", said, err)
 	}
@@ -363,7 +363,7 @@ func TestHTTP1_ItsOwnLeaveTakingIsNoRequest(t *testing.T) {
 	}})
 	req := requestOf(t, ctx, "POST", "https://"+address, io.MultiReader(strings.NewReader("a body")))
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("a body")), nil }
-	if _, _, err := exchanged(w, req); err != nil {
+	if _, err := exchanged(w, req); err != nil {
 		t.Errorf("%v, unsent %v; want it on another connection, as nothing of it was sent", err, isUnsent(err))
 	}
 }

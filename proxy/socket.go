@@ -39,13 +39,13 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// await is for when the head of an answer is to be read, within so long; 0: there is no
+// await is for when the head of an answer is to be read, until then; zero: there is no
 // bound yet.
-func (s *socket) await(patience time.Duration) {
+func (s *socket) await(until time.Time) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	s.awaits = true
-	s.bound(patience)
+	s.bound(until)
 }
 
 // hurry bounds how long is still waited for the head of an answer that is being read.
@@ -53,17 +53,16 @@ func (s *socket) hurry(patience time.Duration) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	if s.awaits {
-		s.bound(patience)
+		s.bound(time.Now().Add(patience))
 	}
 }
 
-// bound has reading end so much later. The caller holds reading.
-func (s *socket) bound(patience time.Duration) {
-	if patience == 0 {
-		s.due = time.Time{}
+// bound has reading end then; zero: never. The caller holds reading.
+func (s *socket) bound(until time.Time) {
+	s.due = until
+	if until.IsZero() {
 		return
 	}
-	s.due = time.Now().Add(patience)
 	if s.set.IsZero() || s.due.Before(s.set) {
 		s.move()
 	}
@@ -95,7 +94,11 @@ func (s *socket) within(patience time.Duration) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	s.awaits = false
-	s.bound(patience)
+	if patience == 0 {
+		s.bound(time.Time{})
+		return
+	}
+	s.bound(time.Now().Add(patience))
 }
 
 // wasEarly reports whether reading ended before it was due. If so, it may go on.
