@@ -26,11 +26,11 @@ func (h *http2) RoundTrip(req *http.Request) (*http.Response, error) {
 	transport := h.transport.Load()
 	resp, err := transport.RoundTrip(followed)
 	if err != nil {
-		broke := faultOf(err) == faultBroken
+		broke := req.Context().Err() == nil && faultOf(err) == faultBroken
 		if broke && t.kept {
 			transport.CloseIdleConnections() // the others are as old, and would break under the next attempt
 		}
-		if !t.connected.Load() || broke && t.sentNothing() || isRefusedCertificate(err) {
+		if !t.connected.Load() || broke && t.sentNothing() || !t.kept && isRefusedCertificate(err) {
 			err = &unsentError{err}
 		}
 		return nil, err
