@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -136,6 +137,17 @@ func (h *http1) take(req *http.Request) (*http1Conn, error) {
 		if isNew {
 			return nil, err
 		}
+		if errors.Is(err, errSpoke) {
+			warnOfUnasked(req)
+		}
+	}
+}
+
+// warnOfUnasked has the log tell of an upstream that says what could have been taken for
+// the answer to another request.
+func warnOfUnasked(req *http.Request) {
+	if x, known := req.Context().Value(exchangeKey{}).(*Exchange); known {
+		x.Warning = cmp.Or(x.Warning, "the upstream sent an answer that nobody asked for; its connection was closed")
 	}
 }
 

@@ -303,6 +303,9 @@ func (c *http1Conn) answer() (*http.Response, error) {
 
 // end is for when the answer was read to its end.
 func (c *http1Conn) end() {
+	if c.in.Buffered() > 0 {
+		warnOfUnasked(c.req)
+	}
 	if !c.stay() || c.closes || c.in.Buffered() > 0 || c.upload != nil && !c.upload.isDone() {
 		_ = c.socket.Close() // TLS might wait for who reads no more
 		return

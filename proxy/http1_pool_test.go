@@ -379,7 +379,8 @@ func TestHTTP1_NothingUnaskedIsAnAnswer(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %s %x", tt.name, scheme, version), func(t *testing.T) {
 				address, tell, accepted := spoiling(t, secured, tt.answer, tt.with, tt.spoil)
 				w := made(t, TransportConfig{Private: true, TLS: &tls.Config{RootCAs: authority.Pool()}}).(*http1)
-				_, body, err := told(w, asking(t, "GET", scheme+"://"+address+"/first", nil))
+				x := new(Exchange)
+				_, body, err := told(w, carrying(asking(t, "GET", scheme+"://"+address+"/first", nil), x))
 				if err != nil || !strings.Contains(tt.answer, body) {
 					t.Fatalf("the first: %q, %v", body, err)
 				}
@@ -388,9 +389,12 @@ func TestHTTP1_NothingUnaskedIsAnAnswer(t *testing.T) {
 					received(t, w.idle[0].socket.Conn)
 				}
 				for _, path := range []string{"/second", "/third"} {
-					if _, body, err := told(w, asking(t, "GET", scheme+"://"+address+path, nil)); body != path || err != nil {
+					if _, body, err := told(w, carrying(asking(t, "GET", scheme+"://"+address+path, nil), x)); body != path || err != nil {
 						t.Errorf("%s is answered %q, %v", path, body, err)
 					}
+				}
+				if ends := strings.HasPrefix(tt.name, "the end") || tt.name == "a reset"; (x.Warning == "") != ends {
+					t.Errorf("the log has the warning %q", x.Warning)
 				}
 				if accepted.Load() != 2 {
 					t.Errorf("%d connections, want 2", accepted.Load())
