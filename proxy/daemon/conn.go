@@ -30,8 +30,6 @@ type conn struct {
 	mu      sync.Mutex // guards the fields below, and the order of deadlines
 	until   time.Time  // of writing, as was asked for; zero: no deadline
 	set     time.Time  // the deadline of writing
-	due     time.Time  // of reading, as was asked for; zero: no deadline
-	setRead time.Time  // the deadline of reading, which may be earlier
 	idle    bool       // no request is under way
 	begun   bool       // something of one was read since it is idle
 	leaving bool       // it is to end if none comes
@@ -56,44 +54,11 @@ func (c *conn) again(n int, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.begun = c.begun || n > 0
-	switch {
-	case !errors.Is(err, os.ErrDeadlineExceeded):
-		return false
-	case c.due.IsZero() || c.due.After(time.Now()):
-		return c.moveRead(c.due) == nil
-	case !c.leaving || !c.idle || c.begun || !pending(c.Conn):
+	if !c.leaving || !c.idle || c.begun || !errors.Is(err, os.ErrDeadlineExceeded) || !pending(c.Conn) {
 		return false
 	}
 	c.leaving = false
-	return c.setReadDeadline(time.Now().Add(readHeaderTimeout)) == nil
-}
-
-// SetReadDeadline sets when reading ends. net/http moves that five times in a request; as
-// far as it ends later than before, Read sees to that when it has ended too early.
-func (c *conn) SetReadDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.setReadDeadline(t)
-}
-
-// setReadDeadline is that for who holds mu.
-func (c *conn) setReadDeadline(t time.Time) error {
-	c.due = t
-	now := time.Now()
-	lasts := c.setRead.IsZero() || c.setRead.After(now) // Read does not fail of it
-	switch {
-	case t.IsZero() && lasts, t.After(now) && c.setRead.After(now) && !t.Before(c.setRead):
-		return nil
-	case t.IsZero(): // there will be one again soon
-		t = now.Add(readHeaderTimeout)
-	}
-	return c.moveRead(t)
-}
-
-// moveRead sets it. The caller holds mu.
-func (c *conn) moveRead(t time.Time) error {
-	c.setRead = t
-	return c.Conn.SetReadDeadline(t)
+	return c.Conn.SetReadDeadline(time.Now().Add(readHeaderTimeout)) == nil
 }
 
 // setIdle notes whether a request is under way.
@@ -130,7 +95,7 @@ func (c *conn) leave() {
 	defer c.mu.Unlock()
 	if c.idle && !c.begun && c.away == nil {
 		c.leaving = true
-		_ = c.setReadDeadline(time.Now()) // fails where Read does
+		_ = c.Conn.SetReadDeadline(time.Now()) // fails where Read does
 	}
 }
 

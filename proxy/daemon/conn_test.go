@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,68 +147,6 @@ func TestConn_LeavesOnlyWhereNothingHasCome(t *testing.T) {
 			if string(got[:n]) != tt.wantRead || (err == nil) != (tt.wantRead != "") {
 				t.Errorf("then read %q (%v), want %q", got[:n], err, tt.wantRead)
 			}
-		})
-	}
-}
-
-// A deadline of reading that is moved ends reading when it was last said to, though the
-// connection's own is moved more rarely.
-func TestConn_ReadingEndsWhenItIsDue(t *testing.T) {
-	const never, atOnce = 0, -1
-	type step struct{ at, due time.Duration }
-	for _, tt := range []struct {
-		name  string
-		steps []step
-		want  []time.Duration // when one read after the other ends; never: at the end of the connection
-	}{
-		{"a deadline", []step{{0, 5 * time.Second}}, []time.Duration{5 * time.Second}},
-		{"a later one", []step{{0, 5 * time.Second}, {time.Second, time.Minute}}, []time.Duration{time.Minute}},
-		{"an earlier one", []step{{0, time.Minute}, {time.Second, 5 * time.Second}}, []time.Duration{5 * time.Second}},
-		{"one that is taken back", []step{{0, 5 * time.Second}, {time.Second, never}}, []time.Duration{never}},
-		{"one that is taken back and set again", []step{{0, 5 * time.Second}, {time.Second, never}, {2 * time.Second, time.Minute}}, []time.Duration{time.Minute}},
-		{"at once", []step{{0, time.Minute}, {time.Second, atOnce}}, []time.Duration{time.Second}},
-		{"as a server moves it in a request", []step{{0, time.Minute}, {0, 5 * time.Second}, {0, never}, {time.Second, atOnce}, {time.Second, never}, {time.Second, 2 * time.Minute}},
-			[]time.Duration{time.Second, 2 * time.Minute}},
-		{"at once, and taken back", []step{{time.Second, atOnce}, {time.Second, never}}, []time.Duration{time.Second, never}},
-		{"taken back when it has passed", []step{{0, 5 * time.Second}, {5 * time.Second, never}}, []time.Duration{5 * time.Second, never}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				ours, theirs := net.Pipe()
-				c := &conn{Conn: ours, closed: func() {}}
-				begun := time.Now()
-				var got []time.Duration
-				go func() { // until all reads have ended
-					for range tt.want {
-						_, err := c.Read(make([]byte, 1))
-						if errors.Is(err, os.ErrDeadlineExceeded) {
-							got = append(got, time.Since(begun))
-						} else {
-							got = append(got, never)
-						}
-						time.Sleep(time.Millisecond) // as long as what happens at the same time
-					}
-				}()
-				synctest.Wait()
-				for _, s := range tt.steps {
-					time.Sleep(s.at - time.Since(begun))
-					synctest.Wait()
-					due := map[time.Duration]time.Time{never: {}, atOnce: time.Unix(1, 0)}
-					at, special := due[s.due]
-					if !special {
-						at = begun.Add(s.due)
-					}
-					_ = c.SetReadDeadline(at)
-					synctest.Wait()
-				}
-				time.Sleep(time.Hour)
-				_ = theirs.Close()
-				time.Sleep(time.Second)
-				synctest.Wait()
-				if !slices.Equal(got, tt.want) {
-					t.Errorf("reading ended after %v, want %v", got, tt.want)
-				}
-			})
 		})
 	}
 }
