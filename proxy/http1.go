@@ -76,10 +76,7 @@ func (h *http1) RoundTrip(req *http.Request) (*http.Response, error) {
 		if !(broke && !c.socket.sent.Load() || !kept && isRefusedCertificate(err)) {
 			return nil, err
 		}
-		again, able := req, kept
-		if able {
-			again, able = rewound(req)
-		}
+		again, able := rewound(req, kept)
 		if !able {
 			return nil, &unsentError{err}
 		}
@@ -106,13 +103,15 @@ func isWellFormed(req *http.Request) bool {
 	return httpguts.ValidHeaderFieldName(req.Method) // it is a token, too
 }
 
-// rewound is a request of which nothing was sent, with its body from the beginning;
-// false if that is gone.
-func rewound(req *http.Request) (*http.Request, bool) {
-	if req.Body == nil || req.Body == http.NoBody {
+// rewound is a request of which nothing was sent, for another connection if the one that
+// broke was kept; false if it was new, or if the body is gone.
+func rewound(req *http.Request, kept bool) (*http.Request, bool) {
+	switch {
+	case !kept:
+		return nil, false
+	case req.Body == nil || req.Body == http.NoBody:
 		return req, true
-	}
-	if req.GetBody == nil {
+	case req.GetBody == nil:
 		return nil, false
 	}
 	body, err := req.GetBody()
