@@ -190,7 +190,11 @@ func (c *http1Conn) send(u *upload, req *http.Request) {
 	out := new(http.Request)
 	*out = *req
 	out.Body = body
-	err := c.write(out, c.out)
+	var to io.Writer = c.out
+	if u.wanted == nil && req.ContentLength > 0 {
+		to = together{c.out, body}
+	}
+	err := c.write(out, to)
 	u.whole = err == nil
 	switch {
 	case u.whole:
@@ -251,7 +255,8 @@ type atOnce struct{ *bufio.Writer }
 type sending struct {
 	io.ReadCloser
 	wanted chan bool // nil once it is known
-	err    error     // what reading it failed of
+	begun  bool
+	err    error // what reading it failed of
 }
 
 // errNotWanted is that the upstream answered in place of taking the body.
@@ -274,12 +279,33 @@ func (s *sending) Read(p []byte) (int, error) {
 		}
 		s.wanted = nil
 	}
+	s.begun = true
 	n, err := s.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
 	}
 	return n, err
 }
+
+// together writes a head with the first piece of its body, and each further one as it
+// comes. A head that leaves alone may be all that leaves, and of a request whose body was
+// not begun it would depend on chance whether it is sent once more.
+type together struct {
+	out  *bufio.Writer
+	body *sending
+}
+
+func (t together) Write(p []byte) (int, error) {
+	n, err := t.out.Write(p)
+	if err == nil && t.body.begun {
+		err = t.out.Flush()
+	}
+	return n, err
+}
+
+func (t together) WriteByte(c byte) error { return t.out.WriteByte(c) }
+
+func (t together) WriteString(s string) (int, error) { return t.out.WriteString(s) }
 
 // answer reads the head of the answer. Interim ones (1xx) are dropped, within the bound
 // on that.
