@@ -138,7 +138,7 @@ func TestSlow_UploadsAreTakenWhileTheyMove(t *testing.T) {
 		read func(body io.Reader) error
 		want string
 	}{
-		{"slowly", 32 * mib, func(body io.Reader) error {
+		{"slowly", 48 * mib, func(body io.Reader) error {
 			for {
 				if _, err := io.CopyN(io.Discard, body, mib); errors.Is(err, io.EOF) {
 					return nil
@@ -174,7 +174,7 @@ func TestSlow_UploadsAreTakenWhileTheyMove(t *testing.T) {
 				_, _ = io.WriteString(conn, tenBytes+"0123456789")
 			})
 			t.Cleanup(func() { close(ended) })
-			c := newCaller(t, start(t, url, "limits: {body: unlimited}, tuning: {response_header: 1s, body_idle: 1s}"))
+			c := newCaller(t, start(t, url, "limits: {body: unlimited}, tuning: {response_header: 2s, body_idle: 1s}")) // sockets hold what is read in a second and more
 			began := time.Now()
 			got := c.do("POST", "/up", io.LimitReader(endless{}, int64(tt.size)))
 			if got.String() != tt.want {
