@@ -288,6 +288,7 @@ func (s *splitting) Write(p []byte) (int, error) {
 
 // Half a record is something that came unasked, too.
 func TestHTTP1_HalfARecordIsNotQuiet(t *testing.T) {
+	spoke := make(chan bool, 9)
 	authority := harness.NewAuthority(t)
 	certificate := authority.Pair(x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	address, _ := serving(t, func(c net.Conn) {
@@ -303,6 +304,7 @@ func TestHTTP1_HalfARecordIsNotQuiet(t *testing.T) {
 				s.splits = true
 				_, _ = io.WriteString(secured, "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nunasked!")
 				s.splits = false
+				spoke <- true
 				continue
 			}
 			if s.rest != nil {
@@ -316,7 +318,7 @@ func TestHTTP1_HalfARecordIsNotQuiet(t *testing.T) {
 	if _, err := exchanged(w, requestOf(t, t.Context(), "GET", "https://"+address, nil)); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(20 * time.Millisecond)
+	<-spoke
 	said, err := exchanged(w, requestOf(t, t.Context(), "GET", "https://"+address, nil))
 	if err != nil || said == "unasked!" {
 		t.Errorf("%q, %v", said, err)
