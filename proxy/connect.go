@@ -45,7 +45,7 @@ func (d *dialer) connect(to *url.URL) (s *socket, over net.Conn, whole *url.URL,
 		over, whole, err = d.pass(ctx, s, through, to)
 	}
 	if err == nil && to.Scheme == "https" {
-		over, err = secure(ctx, s, over, d.settings, to.Hostname())
+		over, err = secure(ctx, over, d.settings, to.Hostname())
 	}
 	if err != nil {
 		_ = s.Close()
@@ -71,13 +71,13 @@ func inASCII(u *url.URL) (*url.URL, error) {
 // addressOf is the host:port that a URL leads to.
 func addressOf(u *url.URL) string { return net.JoinHostPort(u.Hostname(), portOf(u)) }
 
-// secure agrees on TLS with who calls itself so, over what is spoken over a socket.
-func secure(ctx context.Context, s *socket, over net.Conn, settings *tls.Config, name string) (net.Conn, error) {
+// secure agrees on TLS with who calls itself so, unless the settings know another name.
+func secure(ctx context.Context, over net.Conn, settings *tls.Config, name string) (*tls.Conn, error) {
 	if settings.ServerName == "" {
 		settings = settings.Clone()
 		settings.ServerName = name
 	}
-	if over == net.Conn(s) {
+	if s, ok := over.(*socket); ok {
 		s.records = new(records)
 	}
 	secured := tls.Client(over, settings)
@@ -89,7 +89,7 @@ func secure(ctx context.Context, s *socket, over net.Conn, settings *tls.Config,
 func (d *dialer) pass(ctx context.Context, s *socket, through, to *url.URL) (over net.Conn, whole *url.URL, err error) {
 	over = s
 	if through.Scheme == "https" {
-		if over, err = secure(ctx, s, s, toForwardProxies, through.Hostname()); err != nil {
+		if over, err = secure(ctx, s, toForwardProxies, through.Hostname()); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -124,17 +124,16 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 	if err != nil {
 		return nil, err
 	}
-	settings := d.settings.Clone()
+	settings := d.settings
 	if known, _ := d.isProxy(address); known {
-		settings = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+		settings = toForwardProxies
 	}
-	if settings.ServerName == "" {
-		settings.ServerName, _, err = net.SplitHostPort(address)
+	name, _, err := net.SplitHostPort(address)
+	if err != nil {
+		_ = opened.Close()
+		return nil, err
 	}
-	secured := tls.Client(opened, settings)
-	if err == nil {
-		err = secured.HandshakeContext(ctx)
-	}
+	secured, err := secure(ctx, opened, settings, name)
 	if err != nil {
 		_ = opened.Close()
 		return nil, err

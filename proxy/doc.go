@@ -29,10 +29,11 @@
 //	               places.go      how many may be on their way at once
 //	               wire.go        its connections, and whether it heard of a request:
 //	               http1.go       those that are kept, and who gets which
-//	                 http1_conn.go  one request and its answer over one
-//	                 http1_write.go how most requests are written
-//	                 socket.go      beneath TLS: whether anything left, and until when to read
-//	                 connect.go     how they are opened, straight or through a forward proxy
+//	                 http1_conn.go   one request and its answer over one
+//	                 http1_write.go  how a request is written
+//	                 http1_upload.go one that is while its answer is awaited
+//	                 socket.go       beneath TLS: whether anything left, and until when to read
+//	                 connect.go      how they are opened, straight or through a forward proxy
 //	               http2.go       those of an upstream that may speak HTTP/2, by net/http
 //	                 transport.go   what that is like, for upstreams and token endpoints
 //	                 trip.go        what it may try again by itself

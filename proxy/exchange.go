@@ -54,9 +54,9 @@ type Exchange struct {
 	ending    sync.Mutex            // guards the field below
 	ended     bool                  // finish has begun
 
-	// ctx is the request's. Attempts are made with it and not with the one that
-	// ReverseProxy makes of it, in which it takes interim responses (1xx) and has the
-	// transport count no more of them: here the transport drops them, within the
+	// ctx is the request's. Where net/http makes an attempt it is with this and not with
+	// the one that ReverseProxy makes of it, in which that takes interim responses (1xx)
+	// and has the transport count no more of them: here they are dropped, within the
 	// bound on an answer's header.
 	ctx    context.Context
 	within exchangeContext // what ctx is

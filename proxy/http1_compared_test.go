@@ -24,7 +24,7 @@ func outcomes(t *testing.T, w http.RoundTripper, method, target string, upload b
 				body = io.MultiReader(body)
 			}
 		}
-		resp, err := w.RoundTrip(requestOf(t, t.Context(), method, target, body))
+		resp, err := w.RoundTrip(asking(t, method, target, body))
 		if err != nil {
 			all = append(all, fmt.Sprintf("fault %d", faultOf(err)))
 			continue

@@ -15,20 +15,9 @@ import (
 	"time"
 )
 
-const (
-	// wholeWrite is how long a body, which is here as a whole, may be to be written by
-	// who then reads the answer: that much an idle connection takes at once, whether
-	// anybody reads it or not.
-	wholeWrite = 4 << 10
-	// continueTimeout is how long an upstream may take to say whether it wants a body.
-	continueTimeout = time.Second
-	// lastWords is how long an answer may take to be read that came before the
-	// connection broke under the request.
-	lastWords = time.Second
-	// uploadEnd is how long the writer of a request may take to notice its end, once
-	// its answer was read.
-	uploadEnd = 50 * time.Millisecond
-)
+// lastWords is how long an answer may take to be read that came before the
+// connection broke under the request.
+const lastWords = time.Second
 
 // http1Conn is a connection in HTTP/1 to an upstream. It is one request's at a time,
 // until the answer was read to its end.
@@ -55,15 +44,6 @@ type http1Conn struct {
 	upload *upload     // nil if the request was written at once
 	stay   func() bool // has leave not called, or reports that it was
 	left   atomic.Bool // the caller has
-}
-
-// upload is a request that is written while its answer is awaited.
-type upload struct {
-	wanted chan bool     // has one element once it is known whether the body is; nil: it is
-	ended  chan struct{} // closed when the fields below are known
-	whole  bool          // all was written
-	cut    error         // what writing it failed of
-	broke  error         // why the body broke off
 }
 
 func newHTTP1Conn(pool *http1, s *socket, over net.Conn, to, through *url.URL) *http1Conn {
@@ -164,149 +144,6 @@ func (c *http1Conn) ask() (*http.Response, error) {
 	return resp, err
 }
 
-// isWhole reports whether a request can be written at once.
-func isWhole(req *http.Request) bool {
-	if req.Body == nil || req.Body == http.NoBody {
-		return true
-	}
-	_, here := req.Body.(*counted)
-	return here && req.ContentLength <= wholeWrite && req.Header.Get("Expect") == ""
-}
-
-// want says whether the body is wanted.
-func (u *upload) want(wanted bool) {
-	if u.wanted == nil {
-		return
-	}
-	select {
-	case u.wanted <- wanted:
-	default:
-	}
-}
-
-// send writes a request while its answer is awaited.
-func (c *http1Conn) send(u *upload, req *http.Request) {
-	body := &sending{ReadCloser: req.Body, wanted: u.wanted}
-	out := new(http.Request)
-	*out = *req
-	out.Body = body
-	var to io.Writer = c.out
-	if u.wanted == nil && req.ContentLength > 0 {
-		to = together{c.out, body}
-	}
-	err := c.write(out, to)
-	u.whole = err == nil
-	switch {
-	case u.whole:
-		c.socket.hurry(c.pool.tuning.ResponseHeader)
-	case errors.Is(body.err, errNotWanted):
-	case c.severed != nil:
-		u.cut = c.severed // which net/http would wrap beyond recognition
-		c.socket.hurry(lastWords)
-	default:
-		u.broke = cmp.Or(body.err, err)
-	}
-	close(u.ended)
-	if u.broke != nil {
-		_ = c.socket.Close() // or the upstream might take what it has for the whole
-	}
-}
-
-// writeWhole writes a request whose body is here as a whole, if it fits by one write.
-func (c *http1Conn) writeWhole(req *http.Request) error {
-	if c.isPlain(req) {
-		return c.writePlainly(req)
-	}
-	return c.write(req, atOnce{c.out})
-}
-
-// write writes a request.
-func (c *http1Conn) write(req *http.Request, to io.Writer) error {
-	write := req.Write
-	if c.through != nil {
-		write = introduced(req, c.through).WriteProxy
-	}
-	if err := write(to); err != nil {
-		return err
-	}
-	return c.out.Flush()
-}
-
-// introduced is a request as a forward proxy that takes whole URLs wants it: with who
-// asks, if its URL says so. The request itself stays, since it may be sent another way
-// next.
-func introduced(req *http.Request, through *url.URL) *http.Request {
-	login := loginOf(through)
-	if login == "" {
-		return req
-	}
-	with := new(http.Request)
-	*with = *req
-	with.Header = req.Header.Clone()
-	with.Header.Set("Proxy-Authorization", login)
-	return with
-}
-
-// atOnce hides from net/http that a writer has a buffer, which it would flush before it
-// reads the body.
-type atOnce struct{ *bufio.Writer }
-
-// sending is a body that is read when it is known to be wanted.
-type sending struct {
-	io.ReadCloser
-	wanted chan bool // nil once it is known
-	begun  bool
-	err    error // what reading it failed of
-}
-
-// errNotWanted is that the upstream answered in place of taking the body.
-var errNotWanted = errors.New("the upstream does not want the request's body")
-
-func (s *sending) Read(p []byte) (int, error) {
-	if s.wanted != nil {
-		timer := time.NewTimer(continueTimeout)
-		defer timer.Stop()
-		select {
-		case wanted := <-s.wanted:
-			if !wanted {
-				s.err = errNotWanted
-				return 0, s.err
-			}
-		case <-timer.C:
-			if len(s.wanted) > 0 { // who is late has to look again
-				return s.Read(p)
-			}
-		}
-		s.wanted = nil
-	}
-	s.begun = true
-	n, err := s.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		s.err = err
-	}
-	return n, err
-}
-
-// together writes a head with the first piece of its body, and each further one as it
-// comes. A head that leaves alone may be all that leaves, and of a request whose body was
-// not begun it would depend on chance whether it is sent once more.
-type together struct {
-	out  *bufio.Writer
-	body *sending
-}
-
-func (t together) Write(p []byte) (int, error) {
-	n, err := t.out.Write(p)
-	if err == nil && t.body.begun {
-		err = t.out.Flush()
-	}
-	return n, err
-}
-
-func (t together) WriteByte(c byte) error { return t.out.WriteByte(c) }
-
-func (t together) WriteString(s string) (int, error) { return t.out.WriteString(s) }
-
 // answer reads the head of the answer. Interim ones (1xx) are dropped, within the bound
 // on that.
 func (c *http1Conn) answer() (*http.Response, error) {
@@ -339,18 +176,6 @@ func (c *http1Conn) end() {
 	c.socket.within(0)
 	c.req, c.upload, c.stay = nil, nil, nil
 	c.pool.done(c)
-}
-
-// isDone reports whether the request was written. It waits a moment for that.
-func (u *upload) isDone() bool {
-	timer := time.NewTimer(uploadEnd)
-	defer timer.Stop()
-	select {
-	case <-u.ended:
-		return u.whole
-	case <-timer.C:
-		return false
-	}
 }
 
 // http1Body is the body of an answer.

@@ -18,7 +18,7 @@ var unsentPauses = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond
 // answer, if it only reads, is known to be idempotent, or of whose body nothing left:
 // nobody executes half a request. Answers are never a reason:
 // callers know best whether a 503 or a 429 is to be tried again. That is RFC 9110
-// §9.2.2, but for PUT and DELETE, of which services differ. Beneath it the transport
+// §9.2.2, but for PUT and DELETE, of which services differ. Beneath it the wire
 // tries again by itself what met the end of a connection that was kept for it, before
 // anything of it left.
 type repeat struct{ next http.RoundTripper }

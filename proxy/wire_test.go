@@ -64,6 +64,9 @@ func TestWire_HeedsHowLongAnUpstreamKeepsConnections(t *testing.T) {
 func TestWire_SpeaksHTTP2WhereWanted(t *testing.T) {
 	authority := harness.NewAuthority(t)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS.Version < tls.VersionTLS12 {
+			t.Errorf("asked with %s", tls.VersionName(r.TLS.Version))
+		}
 		_, _ = io.WriteString(w, r.Proto)
 	}))
 	server.EnableHTTP2 = true
