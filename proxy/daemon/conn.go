@@ -25,6 +25,7 @@ type conn struct {
 	net.Conn
 	closed func()                            // told once
 	ask    func() (answered func(), ok bool) // asked for each request in HTTP/2
+	watch  watch                             // in HTTP/1
 
 	once    sync.Once
 	mu      sync.Mutex // guards the fields below, and the order of deadlines
@@ -41,6 +42,9 @@ type conn struct {
 // Read reads. While the connection is leaving, it ends where nothing has come; that
 // it was told to in the same moment as something came does not count.
 func (c *conn) Read(p []byte) (int, error) {
+	if c.watch.replaces(p) {
+		return 0, nil
+	}
 	for {
 		n, err := c.Conn.Read(p)
 		if !c.again(n, err) {
@@ -54,7 +58,7 @@ func (c *conn) again(n int, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.begun = c.begun || n > 0
-	if !c.leaving || !c.idle || c.begun || !errors.Is(err, os.ErrDeadlineExceeded) || !pending(c.Conn) {
+	if !c.leaving || !c.idle || c.begun || !errors.Is(err, os.ErrDeadlineExceeded) || peek(c.Conn) != something {
 		return false
 	}
 	c.leaving = false
@@ -170,6 +174,7 @@ func (c *conn) NetConn() net.Conn { return c.Conn }
 // Close closes the connection, which then counts no more.
 func (c *conn) Close() error {
 	err := c.Conn.Close()
+	c.watch.close()
 	c.once.Do(c.closed)
 	return err
 }

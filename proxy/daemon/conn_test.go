@@ -136,7 +136,7 @@ func TestConn_LeavesOnlyWhereNothingHasCome(t *testing.T) {
 				}
 			}
 			_, _ = io.WriteString(theirs, tt.then)
-			for tt.then != "" && !pending(ours) { // until it is there
+			for tt.then != "" && peek(ours) != something { // until it is there
 				time.Sleep(time.Millisecond)
 			}
 			c.leave()

@@ -117,6 +117,11 @@ func (a *connections) most() int {
 func noteState(outer net.Conn, state http.ConnState) {
 	if c := connOf(outer); c != nil {
 		c.setIdle(state == http.StateIdle)
+		if state == http.StateActive {
+			c.watch.begin()
+		} else {
+			c.watch.end()
+		}
 	}
 }
 

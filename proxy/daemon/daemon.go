@@ -164,7 +164,7 @@ func (d *daemon) listen() error {
 			return &AddressError{fmt.Sprintf("proxy.listeners[%d].address", i), l.Address, err}
 		}
 		server := newServer(d.proxy.Listener(i))
-		server.ConnContext, server.ConnState = proxy.ConnContext, noteState
+		server.ConnContext, server.ConnState = connContext, noteState
 		d.listeners = append(d.listeners, opened)
 		d.gates = append(d.gates, gates)
 		d.certificates = append(d.certificates, tlsFiles)
