@@ -89,7 +89,7 @@ func (c *http1Conn) exchange(req *http.Request) (*http.Response, error) {
 		c.end()
 		return resp, nil
 	}
-	body := &http1Body{ReadCloser: resp.Body}
+	body := &http1Body{ReadCloser: resp.Body, begins: resp.ContentLength > 0}
 	body.conn.Store(c)
 	resp.Body = body
 	return resp, nil
@@ -182,6 +182,7 @@ func (c *http1Conn) end() {
 type http1Body struct {
 	io.ReadCloser
 	patience time.Duration             // that a read may take; 0: any
+	begins   bool                      // what came with the head is not read yet, and the length is known
 	conn     atomic.Pointer[http1Conn] // nil when it was read to its end, or closed
 	end      error                     // what every Read returns since then
 }
@@ -193,6 +194,10 @@ func (b *http1Body) Read(p []byte) (int, error) {
 	}
 	c.socket.within(b.patience)
 	n, err := b.ReadCloser.Read(p)
+	if b.begins && err == nil && n < len(p) && c.in.Buffered() == 0 {
+		b.begins = false
+		n, err = b.more(c, p, n)
+	}
 	if err == nil || !b.conn.CompareAndSwap(c, nil) {
 		return n, err
 	}
@@ -204,6 +209,20 @@ func (b *http1Body) Read(p []byte) (int, error) {
 		c.close()
 	}
 	b.end = err
+	return n, err
+}
+
+// more adds to the n bytes that p has what is there, too. With the head came no more than
+// its buffer has room for; to pass that on alone costs another write to the caller.
+func (b *http1Body) more(c *http1Conn, p []byte, n int) (_ int, err error) {
+	c.socket.glances = true
+	for added := 0; err == nil && n < len(p); n += added {
+		added, err = b.ReadCloser.Read(p[n:])
+	}
+	c.socket.glances = false
+	if errors.Is(err, errNothingCame) {
+		err = nil
+	}
 	return n, err
 }
 

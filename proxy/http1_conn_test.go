@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	cryptorand "crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +21,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bearerd/test/harness"
 )
 
 const (
@@ -168,6 +173,55 @@ func TestHTTP1_ReadingABodyHasNoBoundHere(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What comes first is all that is there, and not as much as comes with the head: each
+// piece costs a write to the caller.
+func TestHTTP1_TheFirstOfAnAnswerIsAllThatIsThere(t *testing.T) {
+	authority := harness.NewAuthority(t)
+	secured := &tls.Config{Certificates: []tls.Certificate{authority.Pair(x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})}}
+	const whole, first = 20_000, 12_000
+	all := make([]byte, whole)
+	_, _ = cryptorand.Read(all)
+	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", whole)
+	for _, scheme := range []string{"http", "https"} {
+		for _, tt := range []struct {
+			name    string
+			there   int
+			then    func(over, socket net.Conn)
+			wantEnd error
+			want    int
+		}{
+			{"and the rest comes later", first, func(over, _ net.Conn) { _, _ = over.Write(all[first:]) }, nil, whole},
+			{"and no more comes", first, func(over, _ net.Conn) { _ = over.Close() }, io.ErrUnexpectedEOF, first},
+			{"which is the whole of it", whole, nil, nil, whole},
+		} {
+			t.Run(scheme+" "+tt.name, func(t *testing.T) {
+				config := secured
+				if scheme == "http" {
+					config = nil
+				}
+				address, tell, _ := spoiling(t, config, head+string(all[:tt.there]), "", tt.then)
+				w := made(t, TransportConfig{Private: true, TLS: &tls.Config{RootCAs: authority.Pool()}})
+				resp, err := w.RoundTrip(asking(t, "GET", scheme+"://"+address+"/", nil))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = resp.Body.Close() }()
+				room := make([]byte, 32<<10)
+				n, err := resp.Body.Read(room) // which waits for nothing, or this takes for ever
+				if least := 8 << 10; n < least || err != nil && !errors.Is(err, io.EOF) {
+					t.Errorf("first %d bytes (%v), want %d at the least", n, err, least)
+				}
+				tell()
+				rest, err := io.ReadAll(resp.Body)
+				got := append(room[:n], rest...)
+				if !errors.Is(err, tt.wantEnd) || !bytes.Equal(got, all[:tt.want]) {
+					t.Errorf("in all %d bytes (%v), want %d (%v)", len(got), err, tt.want, tt.wantEnd)
+				}
+			})
+		}
+	}
 }
 
 // stalled is a body that has some bytes, and then none for long.
