@@ -112,6 +112,9 @@ func (p *Proxy) finish(w *response, r *http.Request, t *table) {
 	if x.served {
 		t.deps.InFlight(x.Upstream, -1)
 	}
+	if panicked == nil {
+		w.deliver()
+	}
 	if t.deps.Observe != nil {
 		t.deps.Observe(x)
 	}

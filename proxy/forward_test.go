@@ -94,6 +94,31 @@ func TestForward_AnswersPassButForWhatIsOurs(t *testing.T) {
 	}
 }
 
+func TestForward_AnswersDoNotWaitForWhatIsNotedOfThem(t *testing.T) {
+	r := newRig(t, to(t, upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, r.Method+strconv.FormatInt(n, 10))
+	})))
+	for _, tt := range []struct{ method, path, body, want string }{
+		{"GET", "/up/a", "", "GET0"},
+		{"HEAD", "/up/a", "", ""},
+		{"POST", "/up/a", "kept", "POST4"},
+		{"POST", "/up/a", strings.Repeat("streamed", 100_000), "POST800000"},
+		{"GET", "/nowhere", "", "bearerd"},
+	} {
+		r.mu.Lock() // which who notes it waits for
+		got := r.do(tt.method, tt.path, tt.body)
+		if !strings.Contains(got.body, tt.want) {
+			t.Errorf("%s %s is answered %d %.20q", tt.method, tt.path, got.status, got.body)
+		}
+		noted := len(r.exchanges)
+		r.mu.Unlock()
+		if seen := r.seen(); noted != 0 || len(seen) != 1 || seen[0].Status != got.status {
+			t.Errorf("%s %s: %d noted before, then %d of status %d, want one of %d", tt.method, tt.path, noted, len(seen), seen[0].Status, got.status)
+		}
+	}
+}
+
 func TestForward_FollowsNoRedirect(t *testing.T) {
 	var asked atomic.Int32
 	target := upstream(t, func(http.ResponseWriter, *http.Request) { asked.Add(1) })

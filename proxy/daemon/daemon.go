@@ -163,7 +163,7 @@ func (d *daemon) listen() error {
 			d.closeListeners()
 			return &AddressError{fmt.Sprintf("proxy.listeners[%d].address", i), l.Address, err}
 		}
-		server := newServer(d.proxy.Listener(i))
+		server := newServer(yielding(d.proxy.Listener(i)))
 		server.ConnContext, server.ConnState = connContext, noteState
 		d.listeners = append(d.listeners, opened)
 		d.gates = append(d.gates, gates)

@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"net"
+	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -40,6 +42,18 @@ func connContext(ctx context.Context, outer net.Conn) context.Context {
 		c.watch.conn = c.Conn
 	}
 	return ctx
+}
+
+// yielding lets the goroutine that net/http begins with each request in HTTP/1 run at
+// once, when it has nothing to do (see replaces). Else it waits for this one to wait, and
+// another thread is woken to take it over.
+func yielding(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 1 {
+			runtime.Gosched()
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // begin is for when a request has come.
