@@ -21,8 +21,8 @@ const (
 
 // watch tells the requests of a connection in plain HTTP/1 that their caller has left.
 // net/http has a goroutine for each which reads until there is an answer, and then is
-// woken to end: that took up to a tenth of the CPU of a request. Few take so long that
-// anybody leaves meanwhile.
+// woken to end: that took 4 % of the CPU of a request, and a tenth where there was one at
+// a time. Few take so long that anybody leaves meanwhile.
 type watch struct {
 	conn net.Conn
 	left context.CancelFunc // ends the context of the requests; nil: net/http is to watch
