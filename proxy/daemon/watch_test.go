@@ -261,3 +261,18 @@ func watched(t *testing.T, all *connections) {
 	}
 	t.Error("net/http reads what comes while a request is answered, which costs twice")
 }
+
+// Who looked after a connection between its requests would do so for as long as it is kept.
+func TestWatch_ANextRequestIsWaitedForUnwatched(t *testing.T) {
+	for _, state := range []http.ConnState{http.StateIdle, http.StateHijacked, http.StateClosed} {
+		c := &conn{watch: watch{left: func() {}}}
+		noteState(c, http.StateActive)
+		if !c.watch.replaces(make([]byte, 1)) || c.watch.since.IsZero() {
+			t.Fatal("a request is not watched")
+		}
+		noteState(c, state)
+		if !c.watch.since.IsZero() || c.watch.replaces(make([]byte, 1)) {
+			t.Errorf("it is still when its connection is %v", state)
+		}
+	}
+}
