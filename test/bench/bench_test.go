@@ -150,20 +150,20 @@ func TestPeak_IsTheMostThatWasInMemory(t *testing.T) {
 	}
 }
 
-func TestHistogram_TellsQuantilesToASixteenth(t *testing.T) {
+func TestHistogram_TellsQuantilesToASixtyFourth(t *testing.T) {
 	h := new(histogram)
 	for i := range 1000 {
 		h.note(time.Duration(i+1) * time.Microsecond)
 	}
 	for share, want := range map[float64]float64{0.5: 500, 0.99: 990} {
-		if got := h.quantile(share); got < want*15/16 || got > want*17/16 {
-			t.Errorf("quantile %v is %v µs, want %v to a sixteenth", share, got, want)
+		if got := h.quantile(share); got < want*63/64 || got > want*65/64 {
+			t.Errorf("quantile %v is %v µs, want %v to a 64th", share, got, want)
 		}
 	}
-	if above := h.above(500); above < 468 || above > 531 {
-		t.Errorf("%d of 1000 are above 500 µs, want 500 to a sixteenth", above)
+	if above := h.above(500); above < 492 || above > 508 {
+		t.Errorf("%d of 1000 are above 500 µs, want 500 to a 64th", above)
 	}
-	if longest := h.longest(); longest < 937 || longest > 1000 {
-		t.Errorf("the longest is %v µs, want 1000 to a sixteenth", longest)
+	if longest := h.longest(); longest < 984 || longest > 1000 {
+		t.Errorf("the longest is %v µs, want 1000 to a 64th", longest)
 	}
 }

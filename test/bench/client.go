@@ -132,13 +132,17 @@ func (c *caller) ask() error {
 	return err
 }
 
-// histogram counts durations in steps of a sixteenth.
-type histogram [48 * 16]int
+// steps are how many a histogram has from one power of two to the next. What is compared
+// with a bound of a tenth has to be told much finer than that.
+const steps = 64
+
+// histogram counts durations in steps of a 64th.
+type histogram [32 * steps]int
 
 func (h *histogram) note(d time.Duration) {
-	n := uint64(max(d, 16))
-	exponent := bits.Len64(n) - 5
-	h[min(exponent*16+int(n>>exponent)-16, len(h)-1)]++
+	n := uint64(max(d, steps))
+	exponent := bits.Len64(n) - bits.Len64(steps)
+	h[min(exponent*steps+int(n>>exponent)-steps, len(h)-1)]++
 }
 
 func (h *histogram) add(other *histogram) {
@@ -175,7 +179,7 @@ func (h *histogram) longest() (limit float64) {
 }
 
 // bound is where a step begins, in µs.
-func bound(i int) float64 { return float64(uint64(i%16+16)<<(i/16)) / 1e3 }
+func bound(i int) float64 { return float64(uint64(i%steps+steps)<<(i/steps)) / 1e3 }
 
 // quantile is what that share of them did not exceed, in µs.
 func (h *histogram) quantile(share float64) float64 {
