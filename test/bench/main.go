@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string) error {
 	var chosen string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&chosen, "workload", strings.Join(names(), ","), "which to run")
-	flags.IntVar(&s.rounds, "rounds", 12, "slices of each contender")
+	flags.IntVar(&s.rounds, "rounds", 12, "slices of each contender; four times as many where ratios have a bound: small, sequential, tls")
 	flags.DurationVar(&s.slice, "slice", 250*time.Millisecond, "how long a contender is loaded at a time")
 	flags.IntVar(&s.rate, "rate", 1500, "requests a second of workload rate")
 	flags.IntVar(&s.stream, "stream", 256, "MiB of one body of workloads down and up")

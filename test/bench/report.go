@@ -63,7 +63,7 @@ func (f fact) amount() string {
 
 func (r *report) print(out io.Writer) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format, args...) }
-	say("%s; %d rounds of %s\n", r.Machine, r.Rounds, r.Slice)
+	say("%s; %d rounds of %s, and %d of small, sequential and tls\n", r.Machine, r.Rounds, r.Slice, r.Rounds*boundedRounds)
 	workload := ""
 	for _, row := range r.Rows {
 		first := row.Workload != workload
