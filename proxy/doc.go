@@ -44,8 +44,9 @@
 //	  answer     answer.go     what the caller is told
 //	             answer_body.go its body, for as long as something comes of it
 //	             truncated.go   one cut short is an error to every caller
-//	             taken.go       one that is not taken ends, in HTTP/2 alone
-//	finish     chain.go      the Observers hear of it, once; a panic is answered for
+//	finish     chain.go      a panic is answered for, and what was held given back
+//	             taken.go       the answer goes; one that is not taken ends, in HTTP/2 alone
+//	             chain.go       the Observers hear of it, once
 //	             linger.go     a body that was answered before its end
 //
 // chain.go holds the steps in order. Each returns an error or lets the request

@@ -25,7 +25,7 @@ type conn struct {
 	net.Conn
 	closed func()                            // told once
 	ask    func() (answered func(), ok bool) // asked for each request in HTTP/2
-	watch  watch                             // in HTTP/1
+	watch  watch                             // in plain HTTP/1
 
 	once    sync.Once
 	mu      sync.Mutex // guards the fields below, and the order of deadlines

@@ -92,11 +92,6 @@ func TestConn_KeepsTheDeadlineThatWasSet(t *testing.T) {
 }
 
 func TestConn_LeavesOnlyWhereNothingHasCome(t *testing.T) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
 	for _, tt := range []struct {
 		name      string
 		idle      bool
@@ -113,15 +108,7 @@ func TestConn_LeavesOnlyWhereNothingHasCome(t *testing.T) {
 		{"one that is told to in HTTP/2", true, true, "", "frame", false, "frame"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			theirs, err := net.Dial("tcp4", l.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = theirs.Close() }()
-			ours, err := l.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
+			ours, theirs := pair(t, "tcp4", "127.0.0.1:0")
 			c := &conn{Conn: ours, closed: func() {}}
 			defer func() { _ = c.Close() }()
 			c.setIdle(tt.idle)
@@ -136,8 +123,8 @@ func TestConn_LeavesOnlyWhereNothingHasCome(t *testing.T) {
 				}
 			}
 			_, _ = io.WriteString(theirs, tt.then)
-			for tt.then != "" && peek(ours) != something { // until it is there
-				time.Sleep(time.Millisecond)
+			if tt.then != "" {
+				arrives(t, ours, something)
 			}
 			c.leave()
 			if c.leaving != tt.wantLeave {
