@@ -69,6 +69,7 @@ func TestAudit_OneLineForWhatWasAllowedDeniedAndRefused(t *testing.T) {
 	send(t, b, "GET", taskList+"?secret=of-the-query", "") // a read
 	send(t, b, "POST", "/transfer/v0.10/task/7/cancel", "{}")
 	send(t, b, "DELETE", "/transfer/v0.10/endpoint/7", "")
+	b.Requests(3)
 	send(t, b, "GET", "/transfer/%2e%2e/", "")
 	b.Requests(4)
 	path := filepath.Join(b.Dir, "audit.jsonl")

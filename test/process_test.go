@@ -363,6 +363,7 @@ func TestRun_LogHasTheContractsFields(t *testing.T) {
 	g := harness.NewGlobus(t, emulator.Config{})
 	b := harness.Start(t, harness.Config(g))
 	get(t, newClient(t), b.URL+"/transfer/v0.10/endpoint_search?filter_scope=my-endpoints&secret=in-the-query")
+	b.Requests(1)
 	get(t, newClient(t), b.URL+"/transfer/v0.10/%1b[2J/x")
 	lines := b.Requests(2)
 	for name, want := range map[string]any{

@@ -110,6 +110,7 @@ func compare(t *testing.T, who client) int {
 	if len(received) > len(sent) {
 		t.Errorf("%d requests arrived of %d", len(received), len(sent))
 	}
+	b.Stop() // and all it logged is there
 	for _, line := range b.Lines("request") {
 		if code, _ := line["code"].(string); code != "" {
 			t.Errorf("%v %v was answered %s: %v", line["method"], line["path"], code, line["err"])

@@ -225,7 +225,9 @@ func (b *Bearerd) WaitLog(wanted func(line map[string]any) bool) map[string]any 
 	}
 }
 
-// Requests waits until the log has n lines for requests, and returns all it has.
+// Requests waits until the log has n lines for requests, and returns all it has. An
+// answer may arrive before its line is written: the lines of two connections are in the
+// order of the requests only for who waits here between them.
 func (b *Bearerd) Requests(n int) []map[string]any {
 	b.t.Helper()
 	var found []map[string]any
