@@ -3,7 +3,6 @@
 package daemon
 
 import (
-	"errors"
 	"net"
 	"syscall"
 )
@@ -26,11 +25,18 @@ func peek(c net.Conn) (next ahead) {
 	}
 	next = itsEnd // if it is closed, when the following is not called
 	_ = raw.Control(func(fd uintptr) {
-		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		look := func() (int, error) {
+			n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			return n, err
+		}
+		n, err := look()
+		if err != nil {
+			n, err = look() // what a connection broke by is told once, and then its end
+		}
 		switch {
-		case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINTR):
+		case err != nil: // that there is nothing yet, or such as that looking is forbidden
 			next = nothingYet
-		case err == nil && n > 0:
+		case n > 0:
 			next = something
 		}
 	})

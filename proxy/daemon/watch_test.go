@@ -7,9 +7,11 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,6 +135,28 @@ func TestWatch_TellsThatACallerHasLeft(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// shownAs is a connection over which the system is asked about something else.
+type shownAs struct {
+	net.Conn
+	other *os.File
+}
+
+func (s shownAs) SyscallConn() (syscall.RawConn, error) { return s.other.SyscallConn() }
+
+// TestWatch_WhoCannotBeLookedAtStays: the system may not tell, as where a filter of
+// system calls forbids it.
+func TestWatch_WhoCannotBeLookedAtStays(t *testing.T) {
+	ours, _ := pair(t, "tcp4", "127.0.0.1:0")
+	noSocket, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = noSocket.Close() }()
+	if next := peek(shownAs{ours, noSocket}); next != nothingYet {
+		t.Errorf("what comes next is %d, want %d: nothing that is known", next, nothingYet)
 	}
 }
 
