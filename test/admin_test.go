@@ -25,6 +25,11 @@ func withAdmin(g *harness.Globus) string {
 	return strings.Replace(harness.Config(g), "admin: {", "admin: {probe_address: \"127.0.0.1:0\", ", 1)
 }
 
+// transferFailed is of the line that says that transfer got no token.
+func transferFailed(line map[string]any) bool {
+	return line["message"] == "token renewal failed" && line["credential"] == "transfer"
+}
+
 // waitFor asks until the answer has a status.
 func waitFor(t *testing.T, url string, status int) string {
 	t.Helper()
@@ -42,8 +47,9 @@ func waitFor(t *testing.T, url string, status int) string {
 
 func TestAdmin_ReadyOnceEveryTokenWasThereAndThenUntilTheDrain(t *testing.T) {
 	g := harness.NewGlobus(t, emulator.Config{})
-	g.FailTokens(2, emulator.Unavailable())
+	g.FailTokens(1000, emulator.Unavailable())
 	b := harness.Start(t, withAdmin(g))
+	b.WaitLog(transferFailed)
 	operators, probes := b.AdminURL("address"), b.AdminURL("probe_address")
 	body := waitFor(t, operators+"/readyz", http.StatusServiceUnavailable)
 	if !strings.Contains(body, "[-]credential/transfer none: ") || !strings.Contains(body, "(server, 503") {
@@ -51,6 +57,7 @@ func TestAdmin_ReadyOnceEveryTokenWasThereAndThenUntilTheDrain(t *testing.T) {
 	}
 	waitFor(t, probes+"/readyz", http.StatusServiceUnavailable)
 	waitFor(t, probes+"/livez", http.StatusOK)
+	g.FailTokens(0, emulator.Failure{})
 	waitFor(t, operators+"/readyz", http.StatusOK)
 	g.FailTokens(1000, emulator.Aborted())
 	g.Revoke("")
@@ -71,7 +78,7 @@ func TestAdmin_ProbesAreToldNoReasons(t *testing.T) {
 	g := harness.NewGlobus(t, emulator.Config{})
 	g.SetSecret("rotated")
 	b := harness.Start(t, withAdmin(g))
-	b.WaitLog(func(line map[string]any) bool { return line["message"] == "token renewal failed" })
+	b.WaitLog(transferFailed)
 	for _, accept := range []string{"", "application/json"} {
 		req, _ := http.NewRequest(http.MethodGet, b.AdminURL("probe_address")+"/readyz?verbose", nil)
 		req.Header.Set("Accept", accept)
