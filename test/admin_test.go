@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -162,6 +164,36 @@ func TestAdmin_IsNothingForWebPagesAndForeignHosts(t *testing.T) {
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("POST is answered %d", resp.StatusCode)
+	}
+}
+
+// TestAdmin_AnswersProfilesWhereTheyAreWanted: longer ones than a request may be read
+// for, too.
+func TestAdmin_AnswersProfilesWhereTheyAreWanted(t *testing.T) {
+	g := harness.NewGlobus(t, emulator.Config{})
+	usual := harness.Start(t, withAdmin(g))
+	waitFor(t, usual.AdminURL("address")+"/debug/pprof/heap", http.StatusNotFound)
+	b := harness.Start(t, strings.Replace(withAdmin(g), "admin: {", "admin: {pprof: true, ", 1))
+	get(t, newClient(t), b.URL+taskList)
+	at := b.AdminURL("address")
+	for path, want := range map[string]int{
+		"heap": 200, "goroutine?debug=2": 200, "allocs?debug=1": 200, "trace?seconds=0.1": 200, "heap?seconds=300.5": 400, "profile?seconds=1e9": 400,
+		"trace?seconds=nan": 400, "cmdline": 404, "": 404, "nothing": 404,
+	} {
+		body := waitFor(t, at+"/debug/pprof/"+path, want)
+		harness.CheckNoSecrets(t, []byte(body), g)
+	}
+	waitFor(t, b.AdminURL("probe_address")+"/debug/pprof/heap", http.StatusNotFound)
+	if body := waitFor(t, at, http.StatusOK); !strings.Contains(body, "/debug/pprof/profile") {
+		t.Errorf("what is there is told as %q", body)
+	}
+	profile := filepath.Join(t.TempDir(), "profile")
+	if err := os.WriteFile(profile, []byte(waitFor(t, at+"/debug/pprof/profile?seconds=6", http.StatusOK)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "tool", "pprof", "-top", profile).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "Duration: 6") {
+		t.Errorf("of 6 s: %v\n%s", err, out)
 	}
 }
 

@@ -17,13 +17,14 @@ import (
 	"bearerd/credentials"
 )
 
-// Deps are live values of the daemon's. All must be set.
+// Deps are live values of the daemon's. All but Profiles must be set.
 type Deps struct {
 	Status    func() []credentials.Status
 	Draining  func() bool
 	Upstreams func() map[string][]string // the credentials of each
 	Metrics   http.Handler
 	Version   string
+	Profiles  bool // are answered to operators
 }
 
 // Report is what /api/v1/status answers.
@@ -52,9 +53,14 @@ func New(deps Deps) (operators, probes http.Handler) {
 	all.Handle("/", few)
 	all.HandleFunc("GET /readyz", a.readyz(true))
 	all.HandleFunc("GET /api/v1/status", a.status)
-	all.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		text(w, http.StatusOK, "bearerd "+deps.Version+"\n/livez\n/readyz  ?verbose  ?upstream=NAME\n/metrics\n/api/v1/status\n")
-	})
+	there := "bearerd " + deps.Version + "\n/livez\n/readyz  ?verbose  ?upstream=NAME\n/metrics\n/api/v1/status\n"
+	if deps.Profiles {
+		all.HandleFunc("GET /debug/pprof/{name}", profile)
+		there += "/debug/pprof/profile  ?seconds=30  or heap, allocs, goroutine, trace\n"
+	} else {
+		unsampled()
+	}
+	all.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, there) })
 	return hardened(guarded(all)), hardened(few)
 }
 

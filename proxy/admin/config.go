@@ -15,6 +15,9 @@ type Config struct {
 	// under any Host name: whether bearerd lives and is ready, and its metrics.
 	// Default "": nowhere.
 	ProbeAddress string `yaml:"probe_address"`
+	// Profiles has Address answer with profiles of CPU and memory below /debug/pprof/.
+	// Default false: taking one costs CPU, and whoever may ask Address may take one.
+	Profiles bool `yaml:"pprof"`
 }
 
 // Default returns the section as it is where the file says nothing.
@@ -42,6 +45,9 @@ func (c Config) Resolve(m Mistakes) {
 		case one.key == "address" && host != "localhost" && !addr.IsLoopback():
 			m.Add([]any{one.key}, "%q can be reached from other machines; write localhost:9641, and probe_address for kubelets and Prometheus", one.address)
 		}
+	}
+	if c.Profiles && c.Address == "" {
+		m.Add([]any{"pprof"}, "true, but address, where profiles would be answered, is off; write address: localhost:9641, or leave pprof out")
 	}
 	if c.Address != "" && c.Address == c.ProbeAddress && !isAnyPort(c.Address) {
 		m.Add([]any{"probe_address"}, "%q is address's already; write another port", c.ProbeAddress)

@@ -27,6 +27,7 @@ func (d *daemon) serveAdmin() (stop func(), err error) {
 		Upstreams: func() map[string][]string { return d.live.Load().config.credentialsOf() },
 		Metrics:   d.metrics.Handler(),
 		Version:   d.options.Version,
+		Profiles:  d.config.Admin.Profiles,
 	})
 	share := adminShare(d.connections.most())
 	counted := newConnections(proxy.ConnectionLimits{Connections: share, PerPeer: share}, d.connectionEvents())

@@ -33,7 +33,7 @@ func (d *daemon) reload(next loaded) {
 		err = Mistakes{d.options.ConfigPath + ": proxy.listeners: addresses changed (or mode, owner, with tls or without), which a reload cannot do; restart bearerd"}
 	}
 	if err == nil && cfg.Admin != d.config.Admin {
-		err = Mistakes{d.options.ConfigPath + ": admin: addresses changed, which a reload cannot do; restart bearerd"}
+		err = Mistakes{d.options.ConfigPath + ": admin: the section changed, which a reload cannot do; restart bearerd"}
 	}
 	if err == nil && cfg.Log != d.config.Log {
 		err = Mistakes{d.options.ConfigPath + ": log: changed, which a reload cannot do; restart bearerd"}
