@@ -101,6 +101,7 @@ type world struct {
 	trusted        *x509.CertPool
 	ledger         *ledger
 	number         atomic.Int64 // of the last request
+	streams        atomic.Int64 // requests answered in HTTP/2
 
 	mu       sync.Mutex // guards the fields below
 	outcomes map[string]int
@@ -161,7 +162,7 @@ func (w *world) call(ctx context.Context, t *testing.T, i int) {
 		transport.TLSClientConfig, transport.ForceAttemptHTTP2 = &tls.Config{RootCAs: w.trusted}, true
 	}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: time.Minute}
+	client := &http.Client{Transport: counting{transport, &w.streams}, Timeout: time.Minute}
 	for ctx.Err() == nil {
 		k := drawn()
 		path := fmt.Sprintf("/%s/%d", k.path, w.number.Add(1))
@@ -180,6 +181,20 @@ func (w *world) call(ctx context.Context, t *testing.T, i int) {
 		}
 		timer.Stop()
 	}
+}
+
+// counting is a transport that counts what is answered in HTTP/2.
+type counting struct {
+	*http.Transport
+	streams *atomic.Int64
+}
+
+func (c counting) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := c.Transport.RoundTrip(req)
+	if err == nil && resp.ProtoMajor == 2 {
+		c.streams.Add(1)
+	}
+	return resp, err
 }
 
 // ask sends one and returns its outcome: status and code, or that no whole answer

@@ -105,10 +105,13 @@ func TestSoak_NothingGrowsAndNothingIsLost(t *testing.T) {
 	log.end()
 
 	slope, rise := fit(samples[len(samples)/3:])
-	t.Logf("soak: %v: %d requests, %d failed that should not have; RSS %+.1f MB/h (%.1f MB, %.1f at most); goroutines %.0f, %.0f before; descriptors %.0f, %.0f before; %d reloads, %d of them broken; %.0f of %d log lines dropped",
-		span, w.requests(), w.failures, slope/1e6, samples[len(samples)-1].of(resident)/1e6, most(samples)/1e6,
+	t.Logf("soak: %v: %d requests, %d of them in HTTP/2, %d failed that should not have; RSS %+.1f MB/h (%.1f MB, %.1f at most); goroutines %.0f, %.0f before; descriptors %.0f, %.0f before; %d reloads, %d of them broken; %.0f of %d log lines dropped",
+		span, w.requests(), w.streams.Load(), w.failures, slope/1e6, samples[len(samples)-1].of(resident)/1e6, most(samples)/1e6,
 		after["go_goroutines"], before["go_goroutines"], after["process_open_fds"], before["process_open_fds"], log.messages["config reloaded"]+log.messages[notReloaded], log.messages[notReloaded], dropped, log.lines)
 	t.Logf("outcomes: %s", w.table())
+	if w.streams.Load() == 0 {
+		t.Error("no caller speaks HTTP/2")
+	}
 	if w.failures > 0 {
 		t.Errorf("%d requests failed that should not have", w.failures)
 	}
