@@ -91,7 +91,7 @@ func (d *daemon) connectionEvents() connectionEvents {
 	return connectionEvents{
 		changed: d.metrics.Connection, shed: d.metrics.Shed,
 		tell: func(listener, limit string, shed int) {
-			d.log.Warn().Str("address", listener).Str("limit", limit).Int("turned_away", shed).Msg("too many connections or requests in HTTP/2, turned away")
+			d.log.Warn().Str("address", listener).Str("limit", limit).Int("connections", shed).Msg("too many connections or requests in HTTP/2, turned away")
 		},
 		failed: func(listener string, err error) {
 			d.log.Error().Str("address", listener).AnErr("err", err).Msg("a connection could not be accepted")
