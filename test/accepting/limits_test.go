@@ -70,7 +70,9 @@ func TestLimits_OneConnectionTooManyIsTurnedAway(t *testing.T) {
 			t.Errorf("the metrics have no %s", want)
 		}
 	}
-	told := b.WaitLog(func(line map[string]any) bool { return line["message"] == "too many connections or requests in HTTP/2, turned away" })
+	told := b.WaitLog(func(line map[string]any) bool {
+		return line["message"] == "too many connections or requests in HTTP/2, turned away"
+	})
 	if told["limit"] != "connections" {
 		t.Errorf("the log says %v", told)
 	}
