@@ -183,7 +183,9 @@ func TestAdmin_AnswersProfilesWhereTheyAreWanted(t *testing.T) {
 		body := waitFor(t, at+"/debug/pprof/"+path, want)
 		harness.CheckNoSecrets(t, []byte(body), g)
 	}
-	waitFor(t, b.AdminURL("probe_address")+"/debug/pprof/heap", http.StatusNotFound)
+	for _, elsewhere := range []string{b.AdminURL("probe_address"), b.URL} {
+		waitFor(t, elsewhere+"/debug/pprof/heap", http.StatusNotFound)
+	}
 	if body := waitFor(t, at, http.StatusOK); !strings.Contains(body, "/debug/pprof/profile") {
 		t.Errorf("what is there is told as %q", body)
 	}
