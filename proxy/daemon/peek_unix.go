@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"errors"
 	"net"
 	"syscall"
 )
@@ -25,19 +26,14 @@ func peek(c net.Conn) (next ahead) {
 	}
 	next = itsEnd // if it is closed, when the following is not called
 	_ = raw.Control(func(fd uintptr) {
-		look := func() (int, error) {
-			n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-			return n, err
-		}
-		n, err := look()
-		if err != nil {
-			n, err = look() // what a connection broke by is told once, and then its end
-		}
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		switch {
-		case err != nil: // that there is nothing yet, or such as that looking is forbidden
-			next = nothingYet
-		case n > 0:
+		case err == nil && n > 0:
 			next = something
+		case err == nil, errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ETIMEDOUT):
+			next = itsEnd
+		default: // that there is nothing yet, or such as that looking is forbidden
+			next = nothingYet
 		}
 	})
 	return next
