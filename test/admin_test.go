@@ -186,6 +186,9 @@ func TestAdmin_AnswersProfilesWhereTheyAreWanted(t *testing.T) {
 	for _, elsewhere := range []string{b.AdminURL("probe_address"), b.URL} {
 		waitFor(t, elsewhere+"/debug/pprof/heap", http.StatusNotFound)
 	}
+	if heap := waitFor(t, at+"/debug/pprof/heap?debug=1", http.StatusOK); !strings.Contains(heap, "@ heap/1048576\n") {
+		t.Errorf("of what is allocated something else is noted than 1 of 512 KiB: %.80s", heap)
+	}
 	if body := waitFor(t, at, http.StatusOK); !strings.Contains(body, "/debug/pprof/profile") {
 		t.Errorf("what is there is told as %q", body)
 	}

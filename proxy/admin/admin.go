@@ -57,8 +57,6 @@ func New(deps Deps) (operators, probes http.Handler) {
 	if deps.Profiles {
 		all.HandleFunc("GET /debug/pprof/{name}", profile)
 		there += "/debug/pprof/profile  ?seconds=30  or heap, allocs, goroutine, trace\n"
-	} else {
-		unsampled()
 	}
 	all.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, there) })
 	return hardened(guarded(all)), hardened(few)

@@ -4,24 +4,18 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/pprof" // it also registers with http.DefaultServeMux, which nothing here serves
-	"runtime"
 	"strconv"
-	"sync"
 	"time"
 )
 
 // longestProfile is in seconds.
 const longestProfile = 300
 
-// unsampled ends that some of what is allocated is noted for a profile, as a program that
-// has them otherwise does.
-var unsampled = sync.OnceFunc(func() { runtime.MemProfileRate = 0 })
-
 // profile answers with what bearerd does with CPU and memory, for go tool pprof and go
 // tool trace. It has names of functions and counts, and nothing of what they work on. The
 // arguments of the program's start are left out.
 func profile(w http.ResponseWriter, r *http.Request) {
-	if seconds, err := strconv.ParseFloat(r.URL.Query().Get("seconds"), 64); err == nil && !(seconds <= longestProfile) {
+	if seconds, err := strconv.ParseFloat(r.URL.Query().Get("seconds"), 64); err == nil && !(seconds <= longestProfile) { // nor is it one that is no number
 		text(w, http.StatusBadRequest, fmt.Sprintf("bearerd: a profile takes %d s at most; write ?seconds=30\n", longestProfile))
 		return
 	}

@@ -103,6 +103,7 @@ func Run(ctx context.Context, options Options) error {
 	log.SetFlags(0)
 	log.SetOutput(newLibraryLog(d.log))
 	defer log.SetOutput(io.Discard)
+	sampleMemory(cfg.Admin.Profiles)
 	boundMemory(d.log)
 	if err := d.build(cfg); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 
@@ -40,6 +41,14 @@ func chooseMemory(environment func(string) string, cgroup memlimit.Provider) (b 
 		b.limit = int64(limit)
 	}
 	return b
+}
+
+// sampleMemory has Go's runtime note a sample of what is allocated, which a profile of
+// memory is made of, or nothing. It does by itself in a program that may answer profiles.
+func sampleMemory(wanted bool) {
+	if !wanted {
+		runtime.MemProfileRate = 0
+	}
 }
 
 // boundMemory bounds this process's memory, and logs what then holds.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"testing"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -36,5 +37,17 @@ func TestMemory_IsBoundByTheCgroupUnlessTheEnvironmentSays(t *testing.T) {
 				t.Errorf("chosen is %+v, want %+v", got, tt.want)
 			}
 		})
+	}
+}
+
+// Noting what is allocated costs each request some, for a profile that nobody can get.
+func TestMemory_NothingIsNotedUnlessProfilesAreWanted(t *testing.T) {
+	const usual = 512 << 10
+	defer func(before int) { runtime.MemProfileRate = before }(runtime.MemProfileRate)
+	for wanted, rate := range map[bool]int{true: usual, false: 0} {
+		runtime.MemProfileRate = usual
+		if sampleMemory(wanted); runtime.MemProfileRate != rate {
+			t.Errorf("profiles wanted %v: a sample each %d bytes, want %d", wanted, runtime.MemProfileRate, rate)
+		}
 	}
 }
