@@ -15,7 +15,7 @@ const longestProfile = 300
 // tool trace. It has names of functions and counts, and nothing of what they work on. The
 // arguments of the program's start are left out.
 func profile(w http.ResponseWriter, r *http.Request) {
-	if seconds, err := strconv.ParseFloat(r.URL.Query().Get("seconds"), 64); err == nil && !(seconds <= longestProfile) { // nor is it one that is no number
+	if seconds, err := strconv.ParseFloat(r.URL.Query().Get("seconds"), 64); err == nil && !(seconds <= longestProfile) { // written so, NaN is refused, too
 		text(w, http.StatusBadRequest, fmt.Sprintf("bearerd: a profile takes %d s at most; write ?seconds=30\n", longestProfile))
 		return
 	}
